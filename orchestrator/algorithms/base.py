@@ -1,0 +1,66 @@
+"""The contract every search algorithm keeps.
+
+An algorithm lives in the unit cube and maximizes. It is asked for a batch, told what became of it, and can be
+written down and continued at any moment:
+
+    algorithm = create("soo", space, seed=1, budget=50, capacity=8)
+    while batch := algorithm.ask(8):
+        algorithm.tell([Observation(s.id, score(space.decode(s.point))) for s in batch])
+
+Laws, tested for every algorithm by `tests/algorithms/test_contract.py`:
+
+1. `ask(limit)` returns at most `limit` suggestions, ids consecutive over the study, points in the unit cube.
+2. Over a study it suggests at most `budget` points, and exactly `budget` if it is asked long enough and every
+   suggestion is told.
+3. An empty batch while something is pending means "nothing to ask before more is told"; with nothing pending
+   it means the search is over.
+4. The order of observations, within a `tell` or over several, changes nothing that follows.
+5. `load(dump())` continues exactly, in another process too; `dump()` is JSON with finite numbers.
+6. Equal seeds give equal studies; the split of a sweep into batches of any limit changes nothing either.
+7. A failed suggestion (score None) is survived, any number of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.space import SearchSpace
+from orchestrator.trial import Observation, Suggestion
+
+
+class Algorithm(ABC):
+    """A batch search by ask and tell; see the module for its laws."""
+
+    def __init__(self, space: SearchSpace, *, seed: int, budget: int, capacity: int) -> None:
+        """Args:
+        space: decoded only to know where two points are the same configuration.
+        seed: the only source of randomness.
+        budget: suggestions over the whole study, at least 1.
+        capacity: how many evaluations the cluster runs at once.
+        """
+        self.space = space
+        self.seed = seed
+        self.budget = budget
+        self.capacity = capacity
+
+    @abstractmethod
+    def ask(self, limit: int) -> list[Suggestion]:
+        """Return the next suggestions, at most `limit` (at least 1)."""
+
+    @abstractmethod
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Take in what became of pending suggestions, any number of them in any order.
+
+        Raises:
+            ValueError: an id that is not pending, or a score that is not finite.
+        """
+
+    @abstractmethod
+    def dump(self) -> dict[str, Any]:
+        """Return the whole state as JSON values, the random generator included."""
+
+    @abstractmethod
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from what `dump` of an algorithm with the same arguments returned."""

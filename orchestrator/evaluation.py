@@ -1,0 +1,91 @@
+"""The `[evaluation]` section of a study: what one evaluation runs.
+
+Read by the master to validate a study file, and by the job to know what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Projection = Literal["query", "key", "value", "projection", "mlp", "head"]
+
+
+class Section(BaseModel):
+    """Base of every section of a file a person writes: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LocalTask(Section):
+    """A multiple-choice task in a JSONL file of the user's own: one object a line."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    file: str
+    query: str = "query"  # key of the context
+    choices: str = "choices"  # key of the list of continuations
+    label: str = "label"  # key of the index of the right one
+    separator: str = " "  # between context and continuation
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class StockTask(Section):
+    """A task that lm-eval ships, by its name there."""
+
+    name: str
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class LitGPTEvaluation(Section):
+    """LoRA fine-tuning of a LitGPT model, then lm-eval on it, in one process."""
+
+    kind: Literal["litgpt"]
+    model: str  # a LitGPT checkpoint directory, a Hugging Face id ("org/name"), or "demo"
+    data: str  # instructions: a JSON or JSONL file in Alpaca layout, or "demo"
+    val_data: str | None = None  # held-out instructions; without it `val_fraction` of `data`
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    val_documents: Annotated[int, Field(ge=1)] | None = None  # at most so many of them
+    prompt_style: str = "alpaca"
+    lora_layers: tuple[Projection, ...] = ("query", "value")
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    micro_batch_size: Annotated[int, Field(ge=1)] = 4
+    max_length: Annotated[int, Field(ge=2)] = 512
+    precision: Literal["fp32", "bf16"] = "bf16"
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    schedule: Literal["cosine", "constant"] = "cosine"
+    tasks: tuple[LocalTask | StockTask, ...] = ()
+    fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the training data, nested
+
+    @model_validator(mode="after")
+    def _one_length(self) -> LitGPTEvaluation:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+class CommandEvaluation(Section):
+    """Any program, run as `command… CONFIGURATION.json OUTPUT.json`.
+
+    It writes a JSON object of metrics to the output path: a number each, or {"value", "stderr", "n"}.
+    """
+
+    kind: Literal["command"]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SyntheticEvaluation(Section):
+    """A function with a known optimum, to try a search or a cluster without a model."""
+
+    kind: Literal["synthetic"]
+    function: str
+    noise: Annotated[float, Field(ge=0)] = 0.0  # standard deviation added to each value
+    seconds: Annotated[float, Field(ge=0)] = 0.0  # how long an evaluation takes
+
+
+AnyEvaluation = Annotated[
+    LitGPTEvaluation | CommandEvaluation | SyntheticEvaluation, Field(discriminator="kind")
+]
