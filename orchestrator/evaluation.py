@@ -18,6 +18,35 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Hyperparameters(Section):
+    """What a configuration of a `litgpt` evaluation may hold, under these names and no others.
+
+    A space gives at least the three without a default. The last four, where absent, are the evaluation's own.
+    """
+
+    lora_rank: Annotated[int, Field(ge=1)]
+    lora_alpha: Annotated[float, Field(gt=0)]  # the adapter's weight is lora_alpha / lora_rank
+    learning_rate: Annotated[float, Field(ge=0)]  # the peak, after warm-up
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Hyperparameters:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+HYPERPARAMETERS = tuple(Hyperparameters.model_fields)
+REQUIRED_HYPERPARAMETERS = tuple(
+    name for name, field in Hyperparameters.model_fields.items() if field.is_required()
+)
+
+
 class LocalTask(Section):
     """A multiple-choice task in a JSONL file of the user's own: one object a line."""
 
@@ -48,6 +77,7 @@ class LitGPTEvaluation(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     val_documents: Annotated[int, Field(ge=1)] | None = None  # at most so many of them
     prompt_style: str = "alpaca"
+    mask_prompt: bool = False  # True: only the response counts in the losses
     lora_layers: tuple[Projection, ...] = ("query", "value")
     epochs: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -58,7 +88,7 @@ class LitGPTEvaluation(Section):
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     schedule: Literal["cosine", "constant"] = "cosine"
     tasks: tuple[LocalTask | StockTask, ...] = ()
-    fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the training data, nested
+    fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the training data (nested) and of `steps`
 
     @model_validator(mode="after")
     def _one_length(self) -> LitGPTEvaluation:
@@ -66,11 +96,28 @@ class LitGPTEvaluation(Section):
             raise ValueError("give either `epochs` or `steps`")
         return self
 
+    @model_validator(mode="after")
+    def _tasks_differ(self) -> LitGPTEvaluation:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {', '.join(twice)} stands there twice: metrics are named by the task")
+        return self
+
+    def gives(self, metric: str) -> bool:
+        """False if no evaluation can hold `metric`: a study that asks for it is mistaken."""
+        task, slash, measure = metric.partition("/")
+        if not slash:
+            return metric in ("val_loss", "train_loss", "train_seconds")
+        if any(isinstance(one, StockTask) for one in self.tasks):  # it may be a group of tasks of other names
+            return bool(task and measure)
+        return task in {one.name for one in self.tasks} and measure in ("acc", "acc_norm")
+
 
 class CommandEvaluation(Section):
-    """Any program, run as `command… CONFIGURATION.json OUTPUT.json`.
+    """Any program, run as `command… CONFIGURATION.json OUTPUT.json` in the attempt's directory.
 
     It writes a JSON object of metrics to the output path: a number each, or {"value", "stderr", "n"}.
+    The trial's number and seed are in the environment as ORCHESTRATOR_TRIAL and ORCHESTRATOR_SEED.
     """
 
     kind: Literal["command"]

@@ -47,9 +47,9 @@ class Failure(StrEnum):
         return self in (Failure.KILLED, Failure.LOST)
 
     @property
-    def about_configuration(self) -> bool:
-        """True if the search should learn from it: this configuration fails wherever it runs."""
-        return self in (Failure.DIVERGED, Failure.OUT_OF_MEMORY)
+    def about_setup(self) -> bool:
+        """True if every other trial will fail of it too, until a person mends something."""
+        return self in (Failure.MISSING_INPUT, Failure.BAD_DATA, Failure.DISK_FULL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,159 @@
+"""Waiting for attempts: the result file first, the scheduler second, the grace period last.
+
+The result file is the truth; the scheduler only says whether to keep waiting. An attempt is settled when its
+result is there, or when its job is over and no result has shown within the grace period (directory caches on
+network filesystems). A scheduler that does not answer settles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.errors import StudyStopped
+from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.trial import Evaluation, Failure, Outcome
+
+LOG_TAIL_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An attempt whose job is under way: where it writes, and what the scheduler calls it."""
+
+    trial: int
+    attempt: int
+    directory: Path
+    logs: Path  # the scheduler's own, for a job that died before it could write its own
+    job: str
+
+
+class Gatherer:
+    """Watches attempts. Every clock is passed in, so that tests need not wait."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        metrics: Sequence[str],
+        *,
+        poll_s: float,
+        grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._executor = executor
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._grace_s = grace_s
+        self._clock = clock
+        self._interval = 0.0  # to the next question; short after a submission, then growing to poll_s
+        self._asked_at = -float("inf")
+        self._over_since: dict[str, float] = {}  # job -> when it was first seen over without a result
+        self._unreadable_since: float | None = None
+        self.states: dict[str, JobState] = {}
+
+    def expect_soon(self) -> None:
+        """Ask the scheduler soon: something was submitted."""
+        self._interval = min(1.0, self._poll_s)
+
+    def step(self, pending: Sequence[Pending]) -> list[Evaluation]:
+        """One look: the evaluations of those that are settled now.
+
+        Raises:
+            StudyStopped: the run directory has not been readable for the grace period and a minute.
+        """
+        settled = {p.job: e for p in pending if (e := self._result(p)) is not None}
+        waiting = [p for p in pending if p.job not in settled]
+        if waiting and self._clock() - self._asked_at >= self._interval:
+            self._ask([p.job for p in waiting])
+        for p in waiting:
+            state = self.states.get(p.job)
+            if state is None or state.state not in (State.ENDED, State.LOST):
+                self._over_since.pop(p.job, None)
+            elif self._clock() - self._over_since.setdefault(p.job, self._clock()) >= self._grace_s:
+                # The result may have come since the look above.
+                settled[p.job] = self._result(p) or _without_result(p, state)
+        return list(settled.values())
+
+    def _ask(self, jobs: Sequence[str]) -> None:
+        self.states.update(self._executor.poll(jobs))
+        self._asked_at = self._clock()
+        self._interval = min(max(2 * self._interval, 1.0), self._poll_s)
+
+    def _result(self, pending: Pending) -> Evaluation | None:
+        try:
+            # Listing makes an NFS client ask the server; a mere look-up may be answered from its cache.
+            there = any(entry.name == "result.json" for entry in os.scandir(pending.directory))
+            text = (pending.directory / "result.json").read_text(encoding="utf-8") if there else None
+        except OSError as error:
+            self._unreadable(pending.directory, error)
+            return None
+        except UnicodeDecodeError:
+            text = ""
+        self._unreadable_since = None
+        return None if text is None else _parsed(text, pending, self._metrics)
+
+    def _unreadable(self, directory: Path, error: OSError) -> None:
+        since = self._unreadable_since = self._unreadable_since or self._clock()
+        if self._clock() - since > self._grace_s + 60:
+            raise StudyStopped(
+                f"{directory}: cannot be read: {error.strerror}; is the shared filesystem there? "
+                "Nothing is lost: when it is back, `orchestrator resume RUN`"
+            ) from error
+
+
+def _parsed(text: str, pending: Pending, metrics: Sequence[str]) -> Evaluation:
+    try:
+        evaluation = Evaluation.model_validate(json.loads(text))
+    except (ValueError, ValidationError) as error:
+        what = str(error).splitlines()[0]
+        return _failed(pending, Failure.BAD_RESULT, f"result.json is no evaluation: {what}")
+    if (evaluation.trial, evaluation.attempt) != (pending.trial, pending.attempt):
+        return _failed(pending, Failure.BAD_RESULT, f"result.json is of trial {evaluation.trial}")
+    missing = [name for name in metrics if name not in evaluation.metrics]
+    if evaluation.outcome is Outcome.OK and missing:
+        there = ", ".join(sorted(evaluation.metrics)) or "none"
+        return _failed(pending, Failure.BAD_RESULT, f"the result lacks {', '.join(missing)}; it has: {there}")
+    return evaluation
+
+
+def _without_result(pending: Pending, state: JobState) -> Evaluation:
+    failure = Failure.LOST if state.state is State.LOST else state.failure
+    said = " ".join(part for part in (state.word, state.reason) if part)
+    message = f"job {pending.job} ended and left no result"
+    message += f" ({said})" if said else ""
+    if tail := _tail(pending):
+        message += f"; its log ends: {tail}"
+    return _failed(pending, failure, message, host=state.host)
+
+
+def _tail(pending: Pending) -> str:
+    """The last lines of the attempt's log, or else of the scheduler's errors for the submission."""
+    logs = [pending.directory / "log.out", *sorted(pending.logs.glob("*.err"))]
+    for log in logs:
+        try:
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - 4096))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            continue
+        if lines:
+            return " | ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
+    return ""
+
+
+def _failed(pending: Pending, failure: Failure, message: str, host: str = "") -> Evaluation:
+    return Evaluation(
+        outcome=Outcome.FAILED,
+        failure=failure,
+        message=message,
+        trial=pending.trial,
+        attempt=pending.attempt,
+        job=pending.job,
+        host=host,
+    )

@@ -1,0 +1,177 @@
+"""What a ledger says, folded record by record into the state of a study.
+
+The master folds each record it writes, and a reader those it finds: both see the same. The kinds of record:
+
+created     what the study is: its text, profile, name of its jobs, versions
+state       the algorithm after asking, with its random generator (written before the round it belongs to)
+asked       a round: its trials with point and configuration, and of which trial each shares the score
+submitting  these attempts are about to be submitted under this token
+submitted   … and these are their jobs; null: none exists, and none can ever start
+failed      an attempt ended without an evaluation, and another one follows
+evaluated   a trial's outcome
+reopened    evaluated trials that are tried again: a person mended what made them fail
+ended       the study is over, or stopped, and why
+resumed     a master took up the study
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.ledger import Record
+from orchestrator.trial import Configuration, Evaluation, Failure, Metric, Outcome, Point
+
+
+@dataclass
+class Attempt:
+    """The n-th submission of a trial."""
+
+    number: int
+    token: str
+    submitted_at: float
+    job: str | None = None  # None: the scheduler has not answered yet
+    ended: str | None = None  # how: "evaluated", "withdrawn", or a failure class
+
+
+@dataclass
+class Trial:
+    """A numbered suggestion, and all that became of it.
+
+    `suggestion` is the algorithm's id of it; None for the untouched base model.
+    `shares` is the earlier trial with the same configuration whose score it takes.
+    """
+
+    number: int
+    round: int
+    suggestion: int | None
+    point: Point | None
+    configuration: Configuration
+    note: dict[str, Any]
+    shares: int | None
+    asked_at: float
+    attempts: list[Attempt] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    evaluated_at: float | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that is under way."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].ended is None else None
+
+
+@dataclass
+class History:
+    """The state of a study."""
+
+    created: Record = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)  # by number
+    rounds: list[list[int]] = field(default_factory=list)  # numbers of the trials
+    state: dict[str, Any] | None = None  # of the algorithm, after asking for the last round
+    submissions: dict[str, list[tuple[int, int]]] = field(
+        default_factory=dict
+    )  # unanswered: token -> attempts
+    submission_count: int = 0
+    ended: Record | None = None
+    last_at: float | None = None
+    _state: dict[str, Any] | None = None  # of a round that is not asked yet
+
+    @classmethod
+    def replay(cls, records: Iterable[Record]) -> History:
+        history = cls()
+        for record in records:
+            history.fold(record)
+        return history
+
+    def fold(self, record: Record) -> None:
+        """Take in one record."""
+        self.last_at = record["at"]
+        getattr(self, f"_fold_{record['kind']}")(record)
+
+    def source(self, trial: Trial) -> Trial:
+        """The trial whose evaluation stands for this one's: itself, unless it shares."""
+        return trial if trial.shares is None else self.trials[trial.shares]
+
+    def evaluation(self, trial: Trial) -> Evaluation | None:
+        return self.source(trial).evaluation
+
+    @property
+    def open_trials(self) -> list[Trial]:
+        """Trials of the last round that still want an evaluation of their own."""
+        numbers = self.rounds[-1] if self.rounds else []
+        return [t for n in numbers if (t := self.trials[n]).shares is None and t.evaluation is None]
+
+    @property
+    def spent(self) -> list[Trial]:
+        """Trials that count against the budget: the base model and shared scores are free."""
+        return [t for t in self.trials if t.shares is None and t.suggestion is not None]
+
+    def _fold_created(self, record: Record) -> None:
+        self.created = record
+
+    def _fold_state(self, record: Record) -> None:
+        self._state = record["state"]
+
+    def _fold_asked(self, record: Record) -> None:
+        self.state = self._state
+        self.rounds.append([])
+        for asked in record["trials"]:
+            self.rounds[-1].append(len(self.trials))
+            self.trials.append(
+                Trial(
+                    number=len(self.trials),
+                    round=len(self.rounds) - 1,
+                    suggestion=asked["suggestion"],
+                    point=None if asked["point"] is None else tuple(asked["point"]),
+                    configuration=asked["configuration"],
+                    note=asked["note"],
+                    shares=asked["shares"],
+                    asked_at=record["at"],
+                )
+            )
+
+    def _fold_submitting(self, record: Record) -> None:
+        token = record["token"]
+        self.submission_count += 1
+        self.submissions[token] = [(trial, attempt) for trial, attempt in record["attempts"]]
+        for trial, attempt in self.submissions[token]:
+            self.trials[trial].attempts.append(Attempt(attempt, token, record["at"]))
+
+    def _fold_submitted(self, record: Record) -> None:
+        for (trial, number), job in zip(self.submissions.pop(record["token"]), record["jobs"], strict=True):
+            attempt = self.trials[trial].attempts[number - 1]
+            attempt.job = job
+            if job is None:
+                attempt.ended = "withdrawn"
+
+    def _fold_failed(self, record: Record) -> None:
+        self.trials[record["trial"]].attempts[record["attempt"] - 1].ended = record["failure"]
+
+    def _fold_evaluated(self, record: Record) -> None:
+        trial = self.trials[record["trial"]]
+        trial.evaluation = _evaluation(record["evaluation"])
+        trial.evaluated_at = record["at"]
+        for attempt in trial.attempts:
+            attempt.ended = attempt.ended or "evaluated"
+
+    def _fold_reopened(self, record: Record) -> None:
+        self.ended = None
+        for number in record["trials"]:
+            self.trials[number].evaluation = self.trials[number].evaluated_at = None
+
+    def _fold_ended(self, record: Record) -> None:
+        self.ended = record
+
+    def _fold_resumed(self, _: Record) -> None:
+        self.ended = None
+
+
+def _evaluation(content: dict[str, Any]) -> Evaluation:
+    """The evaluation in a record, which was validated when it was written: `status` reads 500 of them."""
+    metrics = {name: Metric.model_construct(**value) for name, value in content.get("metrics", {}).items()}
+    failure = None if content.get("failure") is None else Failure(content["failure"])
+    outcome = Outcome(content["outcome"])
+    return Evaluation.model_construct(
+        **content | {"metrics": metrics, "failure": failure, "outcome": outcome}
+    )

@@ -1,0 +1,162 @@
+"""Starting a study, and taking it up again."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import shutil
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator import __version__, algorithms, executors
+from orchestrator.check import read_checked_study, resources
+from orchestrator.errors import InputError
+from orchestrator.history import History
+from orchestrator.ledger import Ledger, read
+from orchestrator.profile import ClusterProfile, read_profile
+from orchestrator.run import MasterLock, MasterProcess, RunDirectory
+from orchestrator.spec import StudySpec
+from orchestrator.study import Master
+
+
+def create_run(spec: StudySpec, profile: ClusterProfile, profile_path: Path) -> RunDirectory:
+    """Make the run directory with the ledger's first record; it appears whole or not at all.
+
+    Raises:
+        InputError: it exists already, or cannot be made.
+    """
+    target = profile.runs_path / spec.name
+    if target.exists():
+        raise InputError(
+            f"{target}: a run of that name exists: `orchestrator resume {target}` goes on with it; "
+            "for another study change `name`"
+        )
+    building = target.with_name(f".{spec.name}.{secrets.token_hex(4)}")
+    try:
+        profile.runs_path.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+        run = RunDirectory(building)
+        run.study.write_text(spec.text, encoding="utf-8")
+        shutil.copyfile(profile_path, run.profile)
+        ledger = Ledger(run.ledger)
+        ledger.append("created", **_created(spec, profile))
+        ledger.close()
+        building.rename(target)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise InputError(
+            f"{error.filename or target}: cannot be written: {error.strerror}; "
+            "`shared_dir` in the profile names where runs are kept"
+        ) from error
+    return RunDirectory(target)
+
+
+def drive(
+    run: RunDirectory, say: Callable[[str], None], *, take_over: bool = False, as_launched: bool = False
+) -> str:
+    """Run the study's master here until the study ends; return why it did.
+
+    Raises:
+        InputError: another master has the run, or the study file changed since launch.
+        StudyStopped: the study cannot go on.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; jobs go on, and `resume` takes them up.
+    """
+    with MasterLock(run, take_over=take_over) as lock, _signals_interrupt():
+        history = History.replay(read(run.ledger))
+        spec = _launched_study(run, history, check_original=not as_launched)
+        profile, _ = read_profile(str(run.profile))
+        ledger = Ledger(run.ledger)
+        try:
+            if history.ended is not None and history.ended["why"] == "done":
+                return str(history.ended["message"])
+            if history.rounds:
+                me = MasterProcess.current()
+                history.fold(ledger.append("resumed", host=me.host, pid=me.pid, version=__version__))
+            master = Master(
+                run,
+                lock,
+                spec=spec,
+                profile=profile,
+                executor=executors.create(profile.scheduler, resources(profile)),
+                algorithm=algorithms.create(
+                    spec.algorithm,
+                    spec.space,
+                    seed=spec.seed,
+                    budget=spec.most_evaluations,
+                    capacity=profile.max_jobs,
+                    **spec.options,
+                ),
+                ledger=ledger,
+                history=history,
+                say=say,
+            )
+            return master.run()
+        finally:
+            ledger.close()
+
+
+def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
+    """What readers need to know of a study without reading its file; and the file, to go on from."""
+    return {
+        "study": spec.name,
+        "token": f"{spec.name[:24]}-{secrets.token_hex(3)}",
+        "seed": spec.seed,
+        "algorithm": spec.algorithm,
+        "objective": spec.objective.model_dump(mode="json"),
+        "budget": spec.budget.model_dump(mode="json"),
+        "scheduler": profile.scheduler,
+        "max_jobs": profile.max_jobs,
+        "hosts": profile.hosts,
+        "gpus": profile.gpus,
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "path": str(spec.path.absolute()),
+        "text": spec.text,
+    }
+
+
+def _launched_study(run: RunDirectory, history: History, *, check_original: bool) -> StudySpec:
+    """The study as the ledger holds it.
+
+    Raises:
+        InputError: the run's copy, or the file it was launched from, says something else by now.
+    """
+    launched = history.created["text"]
+    original = Path(history.created["path"])
+    for path in (run.study, original) if check_original else (run.study,):
+        now = path.read_text(encoding="utf-8") if path.is_file() else launched
+        if _meaning(now) != _meaning(launched):
+            lines = difflib.unified_diff(
+                launched.splitlines(), now.splitlines(), "as launched", str(path), lineterm="", n=1
+            )
+            remedy = "undo the change, or launch it as a study of another name"
+            if path == original:
+                remedy += "; `--as-launched` goes on with the study as it was"
+            raise InputError([f"{path}: the study changed since launch: {remedy}", *lines])
+    return read_checked_study(run.study, original.parent)
+
+
+def _meaning(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A closed terminal or a polite kill ends a master as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,163 @@
+"""The report of a study, from its ledger: Markdown, CSV and one figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.files import publish
+from orchestrator.history import Trial
+from orchestrator.run import RunDirectory
+from orchestrator.summary import Summary, configuration_text, duration_s, outcome, seconds_text, value_text
+
+
+def write_report(run: RunDirectory, summary: Summary) -> Path:
+    """Write report.md, trials.csv and progress.png to the run's report directory; return report.md."""
+    run.report.mkdir(exist_ok=True)
+    _table(summary).to_csv(run.report / "trials.csv", index=False)
+    _figure(summary, run.report / "progress.png")
+    path = run.report / "report.md"
+    publish(path, _markdown(summary))
+    return path
+
+
+def _table(summary: Summary) -> Any:
+    import pandas as pd  # noqa: PLC0415 — a third of a second that `status` does not pay
+
+    rows = []
+    for trial in summary.history.trials:
+        evaluation = summary.history.evaluation(trial)
+        row: dict[str, Any] = {"trial": trial.number, "round": trial.round + 1, **trial.configuration}
+        row["outcome"] = outcome(summary, trial)
+        row["shares"] = trial.shares
+        if evaluation is not None:
+            for name, metric in evaluation.metrics.items():
+                row[name] = metric.value
+                row[f"{name}_stderr"] = metric.stderr
+            row["seconds"] = duration_s(evaluation) if trial.shares is None else 0.0
+            row["host"], row["device"] = evaluation.host, evaluation.device
+            row["message"] = evaluation.message
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _markdown(summary: Summary) -> str:
+    history = summary.history
+    created, best = history.created, summary.incumbent
+    minimized = created["objective"]["direction"] == "minimize"
+    lines = [
+        f"# {created['study']}",
+        "",
+        (
+            f"{created['algorithm']}, seed {created['seed']}, {summary.evaluated} evaluations "
+            f"({summary.failed} failed) in {len(history.rounds)} rounds, {summary.gpu_hours:.2f} GPU-hours; "
+            f"{summary.metric} is {'minimized' if minimized else 'maximized'}."
+        ),
+        "",
+    ]
+    if history.ended is None:
+        lines += ["The study has not ended: this is where it stands.", ""]
+    else:
+        lines += [f"Ended: {history.ended['message']}.", ""]
+    if best is not None:
+        lines += [
+            "## Best configuration",
+            "",
+            f"Trial {best.number}: **{summary.metric} {value_text(summary.objective(best))}**",
+            "",
+        ]
+        lines += [
+            "```toml",
+            *[f"{name} = {_toml(value)}" for name, value in best.configuration.items()],
+            "```",
+            "",
+        ]
+        lines += [_noise(summary, best), ""]
+        if (base := summary.base) is not None:
+            lines += [f"Base model, untouched: {summary.metric} {value_text(summary.objective(base))}.", ""]
+    lines += ["![objective by evaluation](progress.png)", "", "## Trials", ""]
+    titles = ["trial", "round", "configuration", summary.metric, *summary.reported, "outcome", "time"]
+    lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    lines += [f"| {' | '.join(_row(summary, trial))} |" for trial in history.trials]
+    failures = [(t, e) for t in history.trials if t.shares is None and (e := t.evaluation) and e.failure]
+    if failures:
+        lines += ["", "## Failures", ""]
+        lines += [f"- trial {trial.number}: {e.failure}: {e.message}" for trial, e in failures]
+    return "\n".join([*lines, ""])
+
+
+def _noise(summary: Summary, best: Trial) -> str:
+    """How far the incumbent is ahead, in the noise of the measurement."""
+    top = summary.objective(best)
+    second = summary.best([t for t in summary.history.spent if t is not best])
+    if top is None or not top.stderr:
+        return (
+            "The objective came without a standard error: how sure the order of the best is, cannot be said."
+        )
+    if second is None or (value := summary.objective(second)) is None:
+        return "No second trial to compare it with."
+    error = (top.stderr**2 + (value.stderr or 0.0) ** 2) ** 0.5
+    gap = abs(top.value - value.value) / error
+    verdict = "clearly ahead" if gap > 2 else "not to be told apart from it by this measurement"
+    return (
+        f"The second best, trial {second.number} at {value_text(value)}, lies {gap:.1f} standard errors "
+        f"of the difference away: the best is {verdict}. (Errors taken as independent; trials that share "
+        "their documents differ by less.)"
+    )
+
+
+def _row(summary: Summary, trial: Trial) -> list[str]:
+    evaluation = summary.history.evaluation(trial)
+    metrics = evaluation.metrics if evaluation is not None and evaluation.failure is None else {}
+    values = [value_text(metrics.get(name)) for name in (summary.metric, *summary.reported)]
+    mark = "★ " if trial is summary.incumbent else ""
+    word = outcome(summary, trial) if trial.shares is None else f"shared with {trial.shares}"
+    time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.shares is None else ""
+    return [f"{mark}{trial.number}", str(trial.round + 1), configuration_text(trial), *values, word, time_]
+
+
+def _figure(summary: Summary, path: Path) -> None:
+    """Each evaluation's objective with its standard error, the incumbent's line, failures at the edge."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 — a second that `status` does not pay
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    own = summary.history.spent
+    scored = [(t.number, value) for t in own if (value := summary.objective(t)) is not None]
+    failed = [t.number for t in own if t.evaluation is not None and t.evaluation.failure is not None]
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    if scored:
+        numbers, values = zip(*scored, strict=True)
+        centers = [value.value for value in values]
+        errors = [value.stderr or 0.0 for value in values]
+        axes.errorbar(
+            numbers, centers, yerr=errors, fmt="o", ms=5, color="#4477aa", label="evaluation ± 1 SE"
+        )
+        pick = min if summary.history.created["objective"]["direction"] == "minimize" else max
+        best = [pick(centers[: i + 1]) for i in range(len(centers))]
+        axes.step(numbers, best, where="post", color="#228833", label="best so far")
+    if failed:
+        axes.plot(
+            failed,
+            [0.02] * len(failed),
+            "x",
+            color="#cc3311",
+            transform=axes.get_xaxis_transform(),
+            label="failed: no score",
+        )
+    if (base := summary.base) is not None and (value := summary.objective(base)) is not None:
+        axes.axhline(value.value, color="#999999", ls="--", label="base model")
+    axes.set(xlabel="trial", ylabel=summary.metric, title=str(summary.history.created["study"]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def _toml(value: object) -> str:
+    return (
+        f'"{value}"'
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else repr(value)
+    )

@@ -1,0 +1,174 @@
+"""The run directory of a study on the shared filesystem, and the lock that gives it one master.
+
+runs/<study>/
+    study.toml  profile.toml   as they were at launch
+    ledger.jsonl               the record of the study; the only truth
+    master.json  master.lock   who runs it
+    master.log                 what a detached master said
+    cancel                     present: the master is asked to cancel the study
+    trials/0042/attempt-1/     trial.json, result.json, log.out of each attempt
+    jobs/<token>/              the scheduler's scripts and logs of one submission
+    report/                    what `orchestrator report` wrote
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import filelock
+import psutil
+
+from orchestrator.errors import InputError
+from orchestrator.files import dumps, publish
+
+HEARTBEAT_S = 10.0
+
+
+@dataclass(frozen=True)
+class MasterProcess:
+    """The process that runs a study: enough to recognise it, and to tell it from a later one of its pid."""
+
+    host: str
+    pid: int
+    started_at: float  # the process's start, seconds since the epoch
+
+    @classmethod
+    def current(cls) -> MasterProcess:
+        pid = os.getpid()
+        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time())
+
+    @property
+    def here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    @property
+    def alive(self) -> bool:
+        """True if it runs on this host; of another host nothing can be known."""
+        try:
+            return self.here and abs(psutil.Process(self.pid).create_time() - self.started_at) < 1
+        except psutil.NoSuchProcess:
+            return False
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.started_at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return f"host {self.host}, pid {self.pid}, since {since}"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The places of a run."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, name: str, runs: Path) -> RunDirectory:
+        """The run of that path, or else of that study's name below `runs`.
+
+        Raises:
+            InputError: neither holds a ledger.
+        """
+        for path in (Path(name).expanduser(), runs / name):
+            if (path / "ledger.jsonl").is_file():
+                return cls(path.absolute())
+        raise InputError(
+            f"{name}: no run here: neither {name}/ledger.jsonl nor {runs / name}/ledger.jsonl exists; "
+            "give the directory that `orchestrator launch` named"
+        )
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.jsonl"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.toml"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.toml"
+
+    @property
+    def cancel_request(self) -> Path:
+        return self.path / "cancel"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "master.log"
+
+    def attempt(self, trial: int, attempt: int) -> Path:
+        return self.path / "trials" / f"{trial:04d}" / f"attempt-{attempt}"
+
+    def jobs(self, token: str) -> Path:
+        return self.path / "jobs" / token
+
+    @property
+    def master_file(self) -> Path:
+        return self.path / "master.json"
+
+    def master(self) -> MasterProcess | None:
+        """Who holds the run, as far as it is written down."""
+        try:
+            return MasterProcess(**json.loads(self.master_file.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def master_is_running(self) -> bool:
+        """As well as can be told from here: by the process on its own host, by the heartbeat elsewhere."""
+        if (master := self.master()) is None:
+            return False
+        return (
+            master.alive if master.here else time.time() - self.master_file.stat().st_mtime < 6 * HEARTBEAT_S
+        )
+
+
+class MasterLock:
+    """At most one master a run.
+
+    Locks on shared mounts may be no locks at all, silently. So `master.json` also names the holder, and a
+    holder on another host is never pushed aside by age: taking over is somebody's explicit act.
+    """
+
+    def __init__(self, run: RunDirectory, *, take_over: bool = False) -> None:
+        self._run = run
+        self._take_over = take_over
+        self._lock = filelock.FileLock(run.path / "master.lock", timeout=0)
+        self._beat = 0.0
+
+    def __enter__(self) -> Self:
+        """Raises: InputError: another master has the run, or may have it."""
+        holder = self._run.master()
+        if holder is not None and holder != MasterProcess.current():
+            if holder.alive:
+                raise InputError(f"{self._run.path}: a master runs this study already: {holder}")
+            if not holder.here and not self._take_over:
+                raise InputError(
+                    f"{self._run.path}: a master on another host may still run this study: {holder}. "
+                    "If it is gone for sure (look there), say so: `orchestrator resume RUN --take-over`"
+                )
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise InputError(f"{self._run.path}: a master runs this study already: {holder}") from None
+        publish(self._run.master_file, dumps(asdict(MasterProcess.current())))
+        return self
+
+    def beat(self) -> None:
+        """Show readers on other hosts that the master lives."""
+        if time.monotonic() - self._beat > HEARTBEAT_S:
+            self._beat = time.monotonic()
+            os.utime(self._run.master_file)
+
+    def __exit__(self, *_: object) -> None:
+        self._run.master_file.unlink(missing_ok=True)
+        self._lock.release()

@@ -1,0 +1,279 @@
+"""A study file (TOML), validated whole: every mistake in one report, with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.errors import InputError
+from orchestrator.evaluation import AnyEvaluation, CommandEvaluation, LitGPTEvaluation, LocalTask, Section
+from orchestrator.space import PRESETS, Choice, Float, Int, SearchSpace
+from orchestrator.tomlfile import TomlFile, near
+from orchestrator.trial import Value
+
+Parameter = Float | Int | Choice
+Entries = dict[str, Parameter | Value]  # a search axis, or a fixed value
+DEMO = "demo"  # in place of a path: what `prepare` makes on the spot
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class Budget(Section):
+    """When the study ends: whichever comes first."""
+
+    evaluations: Annotated[int, Field(ge=1)] | None = None
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Budget:
+        if self.evaluations is None and self.gpu_hours is None:
+            raise ValueError("give `evaluations`, `gpu_hours` or both")
+        return self
+
+
+class Objective(Section):
+    """The metric that is searched, and metrics that are only reported."""
+
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    report: tuple[str, ...] = ()
+
+    @property
+    def sign(self) -> float:
+        """Scores are maximized inside: score = sign · metric. The one place a loss is negated."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a result must hold: the objective first."""
+        return (self.metric, *(name for name in self.report if name != self.metric))
+
+
+class ParameterSection(Section):
+    """One entry of `[space]`."""
+
+    type: Literal["float", "int", "choice"] | None = None
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    options: tuple[Value, ...] | None = None
+    default: Value | None = None
+    value: Value | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ParameterSection:
+        self.parameter()
+        return self
+
+    def parameter(self) -> Parameter | None:
+        """The axis this entry describes; None for a fixed value.
+
+        Raises:
+            ValueError: with the remedy.
+        """
+        if "value" in self.model_fields_set:
+            if self.model_fields_set != {"value"}:
+                raise ValueError("a fixed `value` takes no other key")
+            return None
+        if self.type is None:
+            raise ValueError('give `type = "float"`, "int" or "choice", or a fixed `value`')
+        if self.type == "choice":
+            if self.options is None or self.model_fields_set - {"type", "options", "default"}:
+                raise ValueError("a choice takes `options = [...]` and `default`, and needs the first")
+            return Choice(self.options, self.default)
+        if self.low is None or self.high is None or self.options is not None:
+            raise ValueError(f"{self.type} takes `low`, `high`, `log` and `default`, and needs the first two")
+        if isinstance(self.default, bool | str):
+            raise ValueError(f"`default` must be a number, got {self.default!r}")  # noqa: TRY004 — pydantic collects ValueError only
+        if self.type == "float":
+            return Float(self.low, self.high, self.log, self.default)
+        numbers = [number for number in (self.low, self.high, self.default) if number is not None]
+        if any(number != int(number) for number in numbers):
+            raise ValueError(f"int takes whole numbers, got {numbers}")
+        default = None if self.default is None else int(self.default)
+        return Int(int(self.low), int(self.high), self.log, default)
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A study as its file says it."""
+
+    name: str
+    seed: int
+    budget: Budget
+    algorithm: str
+    options: dict[str, Any]
+    objective: Objective
+    space: SearchSpace
+    evaluation: AnyEvaluation
+    include_base: bool
+    path: Path
+    text: str
+
+    @property
+    def most_evaluations(self) -> int:
+        """Evaluations at most; where only GPU-hours are given, more than they could ever pay."""
+        return self.budget.evaluations or 100_000
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What a study file is checked against beyond its own words: asked of the layers above, so that all
+    problems come in one report.
+
+    Attributes:
+        algorithm: problems of an algorithm's name and options.
+        evaluation: problems, as (key, what), of an evaluation with this space and this objective.
+        own_space: the space that an evaluation brings along; None if it has none.
+    """
+
+    algorithm: Callable[[str, dict[str, Any]], list[str]]
+    evaluation: Callable[[AnyEvaluation, Entries, Objective | None], list[tuple[str, str]]]
+    own_space: Callable[[AnyEvaluation], Entries | None]
+
+
+class _Head(Section):
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    seed: Annotated[int, Field(ge=0)]
+    include_base: bool = False
+
+
+_SECTIONS = ("budget", "algorithm", "objective", "space", "evaluation")
+
+
+def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) -> StudySpec:
+    """Read and validate a study file.
+
+    Args:
+        path: the TOML file.
+        knowledge: what it is checked against.
+        directory: where its relative paths start, if not at its own place.
+
+    Raises:
+        InputError: with every problem of the file.
+    """
+    file = TomlFile.read(path)
+    problems: list[str] = []
+    head = file.section((), {k: v for k, v in file.content.items() if k not in _SECTIONS}, _Head, problems)
+    tables = {name: file.content.get(name, {}) for name in _SECTIONS}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            problems.append(file.problem((name,), f"must be a table, [{name}]"))
+            tables[name] = {}
+        elif name not in file.content and name != "space":
+            problems.append(file.problem((), f"section [{name}] is missing"))
+
+    def validated(name: str, model: Any) -> Any:
+        return file.section((name,), tables[name], model, problems) if tables[name] else None
+
+    budget = validated("budget", Budget)
+    objective = validated("objective", Objective)
+    evaluation = validated("evaluation", AnyEvaluation)
+    if evaluation is not None:
+        evaluation = _located(evaluation, (directory or path.parent).absolute())
+    algorithm, options = _algorithm(file, tables["algorithm"], knowledge, problems)
+    entries = _space(file, tables["space"], evaluation, knowledge, problems)
+    if evaluation is not None:
+        found = knowledge.evaluation(evaluation, entries, objective)
+        problems += [file.problem(key.split("."), what) for key, what in found]
+    if budget is not None and budget.evaluations is None and algorithm == "lhs":
+        problems.append(file.problem(("budget",), "lhs draws its whole design at once: give `evaluations`"))
+    parameters = {name: e for name, e in entries.items() if isinstance(e, Float | Int | Choice)}
+    if not parameters and not problems:
+        problems.append(file.problem(("space",), "nothing to search over: give a parameter a range"))
+    if problems:
+        raise InputError(problems)
+    fixed = {name: e for name, e in entries.items() if not isinstance(e, Float | Int | Choice)}
+    return StudySpec(
+        name=head.name,
+        seed=head.seed,
+        include_base=head.include_base,
+        budget=budget,
+        algorithm=algorithm,
+        options=options,
+        objective=objective,
+        space=SearchSpace(parameters, fixed),
+        evaluation=evaluation,
+        path=path,
+        text=file.text,
+    )
+
+
+def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
+    """The evaluation with its relative paths made absolute: jobs run elsewhere."""
+
+    def at(text: str) -> str:
+        return str((directory / Path(text).expanduser()).resolve())
+
+    if isinstance(evaluation, CommandEvaluation):
+        # Of the words of a command those are paths that name a file beside the study.
+        words = [at(word) if (directory / word).is_file() else word for word in evaluation.command]
+        return evaluation.model_copy(update={"command": tuple(words)})
+    if isinstance(evaluation, LitGPTEvaluation):
+        files = {
+            key: at(value)
+            for key in ("data", "val_data")
+            if (value := getattr(evaluation, key)) not in (None, DEMO)
+        }
+        if evaluation.model != DEMO and (
+            evaluation.model[0] in "./~" or (directory / evaluation.model).exists()
+        ):
+            files["model"] = at(evaluation.model)  # anything else is a Hugging Face id
+        tasks = tuple(
+            task.model_copy(update={"file": at(task.file)})
+            if isinstance(task, LocalTask) and task.file != DEMO
+            else task
+            for task in evaluation.tasks
+        )
+        return evaluation.model_copy(update={**files, "tasks": tasks})
+    return evaluation
+
+
+def _algorithm(
+    file: TomlFile, table: dict[str, Any], knowledge: Knowledge, problems: list[str]
+) -> tuple[str, dict[str, Any]]:
+    options = {key: value for key, value in table.items() if key != "name"}
+    name = table.get("name")
+    if not table:
+        return "", options
+    if not isinstance(name, str):
+        problems.append(
+            file.problem(("algorithm", "name"), "is missing: name one of `orchestrator algorithms`")
+        )
+        return "", options
+    problems += [file.problem(("algorithm",), what) for what in knowledge.algorithm(name, options)]
+    return name, options
+
+
+def _space(
+    file: TomlFile,
+    table: dict[str, Any],
+    evaluation: AnyEvaluation | None,
+    knowledge: Knowledge,
+    problems: list[str],
+) -> Entries:
+    """The entries of `[space]` over those of its preset, or else over those the evaluation brings along."""
+    entries: Entries = {}
+    preset = table.get("preset")
+    if preset is not None and preset in PRESETS:
+        entries.update(PRESETS[preset])
+    elif preset is not None:
+        problems.append(
+            file.problem(("space", "preset"), f"unknown preset {preset!r}{near(str(preset), PRESETS)}")
+        )
+    elif evaluation is not None and not table:
+        entries.update(knowledge.own_space(evaluation) or {})
+        if not entries:
+            problems.append(file.problem((), "section [space] is missing"))
+    for name, content in table.items():
+        if name == "preset":
+            continue
+        place = ("space", name)
+        table_of = content if isinstance(content, dict) else {"value": content}  # a plain value is fixed
+        section = file.section(place, table_of, ParameterSection, problems)
+        if section is not None:
+            entries[name] = section.parameter() or section.value
+    return entries

@@ -1,0 +1,131 @@
+"""Facts about a study, derived from its history alone: incumbent, counts, times, hours."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+
+from orchestrator.history import History, Trial
+from orchestrator.trial import Evaluation, Metric, Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A view of a history; cheap, made anew for each look."""
+
+    history: History
+
+    @property
+    def metric(self) -> str:
+        return str(self.history.created["objective"]["metric"])
+
+    @property
+    def reported(self) -> list[str]:
+        return [str(name) for name in self.history.created["objective"]["report"] if name != self.metric]
+
+    def objective(self, trial: Trial) -> Metric | None:
+        """The trial's value of the objective, in the user's sign; None if it failed or is not there yet."""
+        evaluation = self.history.evaluation(trial)
+        if evaluation is None or evaluation.outcome is Outcome.FAILED:
+            return None
+        return evaluation.metrics[self.metric]
+
+    def best(self, trials: list[Trial]) -> Trial | None:
+        """The one with the best objective, the earliest of equals."""
+        sign = 1.0 if self.history.created["objective"]["direction"] == "maximize" else -1.0
+        scored = [(sign * value.value, t) for t in trials if (value := self.objective(t)) is not None]
+        return max(scored, key=lambda pair: (pair[0], -pair[1].number))[1] if scored else None
+
+    @property
+    def incumbent(self) -> Trial | None:
+        """The best trial of the search; the untouched base model is not one."""
+        return self.best(self.history.spent)
+
+    @property
+    def base(self) -> Trial | None:
+        """The trial of the untouched base model."""
+        return next((t for t in self.history.trials if t.suggestion is None), None)
+
+    @property
+    def evaluated(self) -> int:
+        """Evaluations of the budget that are done, the failed ones too."""
+        return sum(t.evaluation is not None for t in self.history.spent)
+
+    @property
+    def failed(self) -> int:
+        done = (t.evaluation for t in self.history.spent)
+        return sum(e is not None and e.outcome is Outcome.FAILED for e in done)
+
+    @property
+    def budget(self) -> int | None:
+        """Evaluations asked for; None if only GPU-hours are."""
+        evaluations = self.history.created["budget"]["evaluations"]
+        return None if evaluations is None else int(evaluations)
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU-hours that evaluations ran; attempts that left no result are not in it."""
+        ran = [e for t in self.history.trials if (e := t.evaluation) is not None]
+        created = self.history.created
+        return sum(map(duration_s, ran)) / 3600 * int(created["gpus"]) * int(created["hosts"])
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time to the end from the turn-around so far; None before the first result."""
+        done = [t for t in self.history.spent if t.evaluated_at is not None and t.attempts]
+        if not done or self.budget is None:
+            return None
+        typical = statistics.median((t.evaluated_at or 0.0) - t.attempts[-1].submitted_at for t in done)
+        running = [t for t in self.history.open_trials if t.attempt is not None]
+        ahead = self.budget - self.evaluated - len(running)
+        waves = math.ceil(max(0, ahead) / int(self.history.created["max_jobs"]))
+        starts = (a.submitted_at for t in running if (a := t.attempt) is not None)
+        under_way = max((typical - (time.time() - start) for start in starts), default=0.0)
+        return max(0.0, under_way) + waves * typical
+
+
+def outcome(summary: Summary, trial: Trial) -> str:
+    """One word for where a trial stands: ok, a failure class, submitted, waiting or shared."""
+    evaluation = summary.history.evaluation(trial)
+    if evaluation is not None:
+        return str(evaluation.failure or ("shared" if trial.shares is not None else evaluation.outcome))
+    return "submitted" if trial.attempt else "waiting"
+
+
+def duration_s(evaluation: Evaluation) -> float:
+    """Seconds from start to end on the host; 0 where the job could not say."""
+    if evaluation.started_at is None or evaluation.ended_at is None:
+        return 0.0
+    return evaluation.ended_at - evaluation.started_at
+
+
+def value_text(metric: Metric | None) -> str:
+    """`2.345 ± 0.012` with as many digits as the error deserves."""
+    if metric is None:
+        return "—"
+    if not metric.stderr:
+        return f"{metric.value:.5g}"
+    digits = max(0, 1 - math.floor(math.log10(metric.stderr)))
+    return f"{metric.value:.{digits}f} ± {metric.stderr:.{digits}f}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def configuration_text(trial: Trial) -> str:
+    """`learning_rate=0.003 lora_rank=8`, numbers short enough for a table."""
+    if trial.suggestion is None:
+        return "base model, untouched"
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in trial.configuration.items()
+    )
