@@ -21,8 +21,6 @@ from orchestrator import __version__
 from orchestrator.errors import InputError, OrchestratorError
 
 if TYPE_CHECKING:
-    from click import Context
-
     from orchestrator.profile import ClusterProfile
     from orchestrator.run import RunDirectory
     from orchestrator.spec import StudySpec
@@ -35,7 +33,7 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 class Commands(TyperGroup):
     """Turns errors that are for the user into lines and exit codes."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         try:
             return super().invoke(ctx)
         except InputError as error:

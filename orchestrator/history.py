@@ -9,7 +9,7 @@ submitting  these attempts are about to be submitted under this token
 submitted   … and these are their jobs; null: none exists, and none can ever start
 failed      an attempt ended without an evaluation, and another one follows
 evaluated   a trial's outcome
-reopened    evaluated trials that are tried again: a person mended what made them fail
+reopened    a stopped study goes on; these evaluated trials are tried again: what made them fail is mended
 ended       the study is over, or stopped, and why
 resumed     a master took up the study
 """
@@ -164,7 +164,7 @@ class History:
         self.ended = record
 
     def _fold_resumed(self, _: Record) -> None:
-        self.ended = None
+        pass  # for people
 
 
 def _evaluation(content: dict[str, Any]) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
     """The evaluation with its relative paths made absolute: jobs run elsewhere."""
 
     def at(text: str) -> str:
-        return str((directory / Path(text).expanduser()).resolve())
+        return os.path.abspath(directory / Path(text).expanduser())  # noqa: PTH100 — keeps links: a venv's python is one
 
     if isinstance(evaluation, CommandEvaluation):
         # Of the words of a command those are paths that name a file beside the study.

@@ -91,10 +91,12 @@ class Master:
     def _recover(self) -> None:
         if self._history.state is not None:
             self._algorithm.load(self._history.state)
-        if (ended := self._history.ended) is not None and ended["why"] == "failed":
-            numbers = [n for n in self._history.rounds[-1] if self._failed(self._history.trials[n])]
+        if (ended := self._history.ended) is not None:
+            again = self._history.rounds[-1] if ended["why"] == "failed" else []
+            numbers = [n for n in again if self._failed(self._history.trials[n])]
             self._append("reopened", trials=numbers)
-            self._say(f"trying again, hoping that it is mended: {', '.join(map(str, numbers))}")
+            if numbers:
+                self._say(f"trying again, hoping that it is mended: trials {', '.join(map(str, numbers))}")
         for token in list(self._history.submissions):
             self._submission.reconcile(token)
 

@@ -15,9 +15,9 @@ Hyper-parameters are the maximum a posteriori under
 
     ln ℓ ~ N(ln(½ √(d/3)), ¾²)      ln v ~ N(0, 1)      ln σ² ~ N(−6, 2.5²)
 
-wider in ℓ and shorter at small d than BoTorch's default (Hvarfner et al. 2024, ℓ growing as √d from e^√2), with
-which our searches ended worse. With one or two points they stay at the centers of these priors. The fit starts
-there every time, so it is a function of the data alone: nothing is carried over from the fit before.
+(`Priors` holds these numbers): shorter and narrower in ℓ than BoTorch's default, N(√2 + ½ ln d, 3) (Hvarfner,
+Hellsten & Nardi 2024), with which our searches ended worse. With one or two points they stay at the centers
+of the priors. The fit starts there every time: it is a function of the data alone, nothing is carried over.
 
 References: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, eq. 2.25–2.26, Algorithm 2.1.
 """
@@ -35,6 +35,7 @@ import gpytorch
 import numpy as np
 import numpy.typing as npt
 import torch
+from botorch.exceptions import BotorchError, ModelFittingError
 from botorch.models import SingleTaskGP
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.constraints import GreaterThan
@@ -42,6 +43,7 @@ from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import NormalPrior
+from linear_operator.utils.cholesky import psd_safe_cholesky
 
 from orchestrator.trial import Point
 
@@ -51,7 +53,21 @@ LEAST_NOISE = 1e-6  # of z: keeps k(X, X) + σ² I well conditioned in float64
 NOISY = 1e-4  # of z: above it the best score is luck in part, and f⁺ is taken from the mean
 FEWEST = 3  # observations from which hyper-parameters are fitted
 _ITERATIONS = 200
-_START = {"lengthscale": math.log(0.5 / math.sqrt(3)), "variance": 0.0, "noise": -6.0}  # + ½ ln d for ℓ
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """Normal priors on the logarithms of the hyper-parameters of z."""
+
+    lengthscale_sd: float = 0.75
+    variance_sd: float = 1.0
+    noise_center: float = -6.0
+    noise_sd: float = 2.5
+
+    @staticmethod
+    def lengthscale_center(d: int) -> float:
+        """Return ln(½ √(d/3)): ℓ grows as the distances between points do, √(d/6) in the mean."""
+        return math.log(0.5 * math.sqrt(d / 3))
 
 
 @dataclass(frozen=True)
@@ -59,8 +75,8 @@ class Surrogate:
     """A fitted posterior; `fit` makes one.
 
     Attributes:
-        best: f⁺ in units of the scores: the best of them or, if they are noisy, the highest posterior mean at an
-            observed point.
+        best: f⁺ in units of the scores: the best of them or, if they are noisy, the highest posterior mean at
+            an observed point.
         noisy: whether the scores came with standard errors, or the fitted σ² is above 1e-4.
         lengthscales: ℓ, (d,).
         fitted: False if the hyper-parameters are the priors' centers.
@@ -96,14 +112,18 @@ def fit(
     stderrs: Sequence[float | None] | None = None,
     *,
     kernel: Literal["matern52", "rbf"] = "matern52",
+    priors: Priors = Priors(),
 ) -> Surrogate:
-    """Fit the process to at least one observation. It does not fail: at worst ℓ, v and σ² are the priors' centers.
+    """Fit the process to at least one observation.
+
+    It does not fail: at worst the hyper-parameters are the centers of the priors.
 
     Args:
         points: X, (n, d). Their order changes nothing but the last digits: sort them for equal fits.
         scores: y, (n,).
         stderrs: standard error of each score; one that is missing counts as the mean of the others.
         kernel: both with a lengthscale per axis.
+        priors: of the hyper-parameters.
     """
     x = _tensor(points, len(points[0]))
     z, shift, scale = _standardized(np.asarray(scores, dtype=np.float64))
@@ -114,13 +134,13 @@ def fit(
         try:
             with _one_thread(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # not converged within the iterations: good enough
-                model = _model(x, z, variances, kernel)
+                model = _model(x, z, variances, kernel, priors)
                 if fitted:
                     mll = ExactMarginalLogLikelihood(model.likelihood, model)
                     fit_gpytorch_mll_scipy(mll, options={"maxiter": _ITERATIONS})
                 return _conditioned(model, x, z, shift, scale, known=variances is not None, fitted=fitted)
-        except (RuntimeError, ValueError, ArithmeticError):  # linear algebra or the line search gave up
-            if not fitted:
+        except (RuntimeError, ValueError, ArithmeticError, BotorchError, ModelFittingError):
+            if not fitted:  # linear algebra cannot fail at the priors' centers
                 raise
     raise AssertionError("unreachable")
 
@@ -133,7 +153,7 @@ def _conditioned(
     with torch.no_grad():
         noise = model.likelihood.noise.expand(len(z))
         gram = model.covar_module(x).to_dense() + torch.diag(noise)
-        cholesky = torch.linalg.cholesky(gram)
+        cholesky = psd_safe_cholesky(gram)
         weights = torch.cholesky_solve((z - model.mean_module(x)).unsqueeze(-1), cholesky)
         mean, deviation = _latent(model, x, cholesky, weights, x)
     if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
@@ -157,7 +177,9 @@ def _latent(
     return mean.numpy(), variance.clamp_min(0).sqrt().numpy()
 
 
-def _model(x: torch.Tensor, z: torch.Tensor, variances: torch.Tensor | None, kernel: str) -> Any:
+def _model(
+    x: torch.Tensor, z: torch.Tensor, variances: torch.Tensor | None, kernel: str, priors: Priors
+) -> Any:
     """A SingleTaskGP at the centers of the priors, its positive parameters held as logarithms."""
     d = x.shape[1]
     base = (
@@ -165,16 +187,20 @@ def _model(x: torch.Tensor, z: torch.Tensor, variances: torch.Tensor | None, ker
         if kernel == "rbf"
         else MaternKernel(nu=2.5, ard_num_dims=d, lengthscale_constraint=_logarithmic())
     )
-    center = _START["lengthscale"] + 0.5 * math.log(d)
-    base.register_prior("lengthscale_prior", NormalPrior(center, 0.75), lambda m: m.lengthscale.log())
+    center = priors.lengthscale_center(d)
+    base.register_prior(
+        "lengthscale_prior", NormalPrior(center, priors.lengthscale_sd), lambda m: m.lengthscale.log()
+    )
     covariance = ScaleKernel(base, outputscale_constraint=_logarithmic())
     covariance.register_prior(
-        "outputscale_prior", NormalPrior(_START["variance"], 1.0), lambda m: m.outputscale.log()
+        "outputscale_prior", NormalPrior(0.0, priors.variance_sd), lambda m: m.outputscale.log()
     )
     likelihood = None
     if variances is None:
         likelihood = GaussianLikelihood(noise_constraint=_logarithmic(LEAST_NOISE))
-        likelihood.register_prior("noise_prior", NormalPrior(_START["noise"], 2.5), lambda m: m.noise.log())
+        likelihood.register_prior(
+            "noise_prior", NormalPrior(priors.noise_center, priors.noise_sd), lambda m: m.noise.log()
+        )
     model = SingleTaskGP(
         x,
         z.unsqueeze(-1),
@@ -185,9 +211,9 @@ def _model(x: torch.Tensor, z: torch.Tensor, variances: torch.Tensor | None, ker
         input_transform=None,
     ).double()
     base.lengthscale = math.exp(center)
-    covariance.outputscale = math.exp(_START["variance"])
+    covariance.outputscale = 1.0
     if likelihood is not None:
-        likelihood.noise = math.exp(_START["noise"])
+        likelihood.noise = math.exp(priors.noise_center)
     return model
 
 

@@ -1,0 +1,248 @@
+"""The master on synthetic evaluations: budgets, sharing, failures, and death at every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.cli import INTERRUPTED
+from orchestrator.history import History
+from orchestrator.ledger import read
+from tests.studies import ledger_of, points_of, run_study, write_command_study, write_study
+
+# Every record the master writes and every submission, before and after; and what it does between them.
+STEPS = {
+    "state": 2,
+    "asked": 2,
+    "submitting": 2,
+    "submit": 2,
+    "submitted": 2,
+    "evaluated": 3,
+    "tell": 2,
+    "ended": 1,
+}
+FAULTS = [f"{side}-{step}:{k}" for step, k in STEPS.items() for side in ("before", "after")]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A shared directory whose jobs are all gone after the test."""
+    yield tmp_path
+    for process in jobs_in(tmp_path):
+        process.kill()
+        pytest.fail(f"left running: {process}")
+
+
+def jobs_in(directory: Path) -> list[psutil.Process]:
+    return [
+        p for p in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(p.info["cmdline"] or [])
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["lhs", "random", "soo", "bamsoo"])
+def test_a_study_spends_its_exact_budget_and_equal_seeds_give_equal_studies(
+    shared: Path, algorithm: str
+) -> None:
+    first = run_study(shared, write_study(shared, "first", algorithm=algorithm, evaluations=9))
+    second = run_study(shared, write_study(shared, "second", algorithm=algorithm, evaluations=9))
+    assert first.code == second.code == 0
+    assert len(first.history.spent) == 9
+    assert all(t.evaluation is not None for t in first.history.spent)
+    assert points_of(first.history) == points_of(second.history)
+    assert first.history.ended is not None
+    assert first.history.ended["message"] == "the budget of 9 evaluations is spent"
+
+
+def test_a_configuration_is_evaluated_once_and_its_score_shared(shared: Path) -> None:
+    space = '[space]\nx0 = { type = "int", low = 0, high = 2 }\nx1 = { type = "int", low = 0, high = 1 }'
+    run = run_study(shared, write_study(shared, algorithm="random", evaluations=50, space=space))
+    assert run.code == 0, run.errors
+    own = [json.dumps(t.configuration) for t in run.history.trials if t.shares is None]
+    assert len(own) == len(set(own)) == 6
+    assert any(t.shares is not None for t in run.history.trials)
+    assert "all 6 configurations" in run.output
+
+
+def test_the_base_model_is_trial_0_and_no_part_of_the_budget(shared: Path) -> None:
+    study = write_command_study(
+        shared,
+        "import json, sys; c = json.load(open(sys.argv[1])); "
+        "json.dump({'loss': c.get('x', 9.0)}, open(sys.argv[2], 'w'))",
+        head="include_base = true",
+    )
+    run = run_study(shared, study)
+    base = run.history.trials[0]
+    assert (base.configuration, base.suggestion) == ({}, None)
+    assert base.evaluation is not None
+    assert base.evaluation.metrics["loss"].value == 9.0
+    assert len(run.history.spent) == 4
+
+
+def test_a_failure_is_never_a_score_and_the_study_goes_on(shared: Path) -> None:
+    study = write_command_study(
+        shared,
+        "import json, sys; x = json.load(open(sys.argv[1]))['x']; "
+        "json.dump({'loss': float('nan') if x > 0.4 else x}, open(sys.argv[2], 'w'))",
+        evaluations=8,
+    )
+    run = run_study(shared, study)
+    assert run.code == 0
+    failed = [t for t in run.history.spent if t.evaluation is not None and t.evaluation.failure is not None]
+    assert 0 < len(failed) < 8
+    assert {t.evaluation.failure for t in failed if t.evaluation} == {"diverged"}
+    for record in (run.path / "ledger.jsonl").read_text().splitlines():
+        json.loads(record, parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
+def test_a_first_round_that_fails_whole_stops_the_study_and_resume_tries_it_again(shared: Path) -> None:
+    switch = shared / "mended"
+    study = write_command_study(
+        shared,
+        "import json, pathlib, sys\n"
+        f"pathlib.Path({str(switch)!r}).exists() or sys.exit('no licence server')\n"
+        "json.dump({'loss': json.load(open(sys.argv[1]))['x']}, open(sys.argv[2], 'w'))",
+    )
+    run = run_study(shared, study)
+    assert run.code == 1
+    [line] = run.errors.strip().splitlines()
+    for words in ("whole first round failed (program_error)", "no licence server", "log.out", "resume"):
+        assert words in line
+    switch.touch()
+    again = run_study(shared, study, resume=True)
+    assert again.code == 0, again.errors
+    assert len(again.history.spent) == 4
+    assert all(t.evaluation is not None and t.evaluation.failure is None for t in again.history.spent)
+
+
+def test_a_killed_job_is_tried_once_more(shared: Path) -> None:
+    marker = shared / "killed-once"
+    study = write_command_study(
+        shared,
+        "import json, os, pathlib, signal, sys\n"
+        f"marker = pathlib.Path({str(marker)!r})\n"
+        "try:\n    marker.touch(exist_ok=False)\nexcept FileExistsError:\n    pass\n"
+        "else:\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "json.dump({'loss': json.load(open(sys.argv[1]))['x']}, open(sys.argv[2], 'w'))",
+    )
+    run = run_study(shared, study)
+    assert run.code == 0, run.errors
+    assert sorted(len(t.attempts) for t in run.history.spent) == [1, 1, 1, 2]
+    [failed] = [r for r in read(run.path / "ledger.jsonl") if r["kind"] == "failed"]
+    assert failed["failure"] == "killed"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    shared = tmp_path_factory.mktemp("undisturbed")
+    return points_of(run_study(shared, write_study(shared, evaluations=5)).history)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_master_killed_at_any_step_loses_nothing_and_repeats_nothing(
+    shared: Path, fault: str, undisturbed: list[tuple[object, ...]]
+) -> None:
+    study = write_study(shared, evaluations=5)
+    killed = run_study(shared, study, fault=fault)
+    assert killed.code == -signal.SIGKILL, killed.errors
+    run = run_study(shared, study, resume=True)
+    assert run.code == 0, run.errors
+    assert_undisturbed(run.history, undisturbed)
+
+
+def test_a_master_killed_at_random_instants_loses_nothing_and_repeats_nothing(
+    shared: Path, undisturbed: list[tuple[object, ...]]
+) -> None:
+    study = write_study(shared, evaluations=5)
+    instants = random.Random(4)
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "launch",
+        str(study),
+        "--profile",
+        str(shared / "profile.toml"),
+    ]
+    for _ in range(20):
+        master = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(instants.uniform(0.3, 1.2))
+        master.kill()
+        master.wait()
+        if (shared / "runs/study/ledger.jsonl").exists():
+            command = [sys.executable, "-m", "orchestrator", "resume", str(shared / "runs/study")]
+    run = run_study(shared, study, resume=True)
+    assert run.code == 0, run.errors
+    assert_undisturbed(run.history, undisturbed)
+
+
+def assert_undisturbed(history: History, points: list[tuple[object, ...]]) -> None:
+    assert points_of(history) == points
+    for trial in history.trials:
+        assert trial.evaluation is not None
+        assert trial.evaluation.failure is None
+        assert [a.ended for a in trial.attempts].count("evaluated") == 1
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(shared: Path) -> None:
+    study = write_study(shared, evaluations=4, seconds=1.5)
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "launch",
+        str(study),
+        "--profile",
+        str(shared / "profile.toml"),
+    ]
+    master = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not any(r["kind"] == "submitted" for r in ledger_of(shared)):
+        time.sleep(0.05)
+    os.kill(master.pid, signal.SIGINT)
+    _, errors = master.communicate(timeout=30)
+    assert master.returncode == INTERRUPTED
+    assert "orchestrator resume" in errors
+    assert "Traceback" not in errors
+    assert jobs_in(shared)
+    run = run_study(shared, study, resume=True)
+    assert run.code == 0
+    assert all(len(t.attempts) == 1 for t in run.history.spent)
+
+
+def test_cancel_ends_the_jobs_and_the_master_and_resume_goes_on(shared: Path) -> None:
+    study = write_study(shared, evaluations=4, seconds=60)
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator",
+        "launch",
+        str(study),
+        "--profile",
+        str(shared / "profile.toml"),
+        "--detach",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    while not any(r["kind"] == "submitted" for r in ledger_of(shared)):
+        time.sleep(0.05)
+    run = str(shared / "runs/study")
+    cancelled = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "cancel", run], capture_output=True, text=True, check=False
+    )
+    assert cancelled.returncode == 0, cancelled.stderr
+    deadline = time.monotonic() + 20
+    while jobs_in(shared) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not jobs_in(shared)
+    history = History.replay(read(shared / "runs/study/ledger.jsonl"))
+    assert history.ended is not None
+    assert history.ended["why"] == "cancelled"
+    assert not any(t.evaluation for t in history.trials)
