@@ -24,6 +24,19 @@ grace_s = 1
 OMP_NUM_THREADS = "1"
 """
 
+SLURM_PROFILE = """
+scheduler = "slurm"
+shared_dir = "{shared}"
+hosts = 1
+gpus = 4
+walltime_min = 5
+max_jobs = 4
+poll_s = 1
+grace_s = 2
+[environment]
+OMP_NUM_THREADS = "1"
+"""
+
 SYNTHETIC = """
 name = "{name}"
 seed = 5
@@ -88,9 +101,10 @@ def write_study(
     evaluations: int = 4,
     seconds: float = 0.0,
     space: str = "",
+    profile: str = PROFILE,
 ) -> Path:
-    """A synthetic study beside a local profile."""
-    write_profile(shared)
+    """A synthetic study beside a profile."""
+    write_profile(shared, profile)
     path = shared / f"{name}.toml"
     path.write_text(
         SYNTHETIC.format(
@@ -100,9 +114,11 @@ def write_study(
     return path
 
 
-def write_command_study(shared: Path, program: str, *, evaluations: int = 4, head: str = "") -> Path:
-    """A study of a Python program, beside a local profile."""
-    write_profile(shared)
+def write_command_study(
+    shared: Path, program: str, *, evaluations: int = 4, head: str = "", profile: str = PROFILE
+) -> Path:
+    """A study of a Python program, beside a profile."""
+    write_profile(shared, profile)
     (shared / "program.py").write_text(program)
     path = shared / "study.toml"
     path.write_text(COMMAND.format(evaluations=evaluations, head=head, python=sys.executable))
@@ -135,6 +151,15 @@ def run_study(
         check=False,
     )
     return Run(done.returncode, done.stdout, done.stderr, run)
+
+
+def assert_undisturbed(history: History, points: list[tuple[object, ...]]) -> None:
+    """The same points and scores as an undisturbed run's, each evaluated exactly once."""
+    assert points_of(history) == points
+    for trial in history.trials:
+        assert trial.evaluation is not None
+        assert trial.evaluation.failure is None
+        assert [a.ended for a in trial.attempts].count("evaluated") == 1
 
 
 def points_of(history: History) -> list[tuple[object, ...]]:

@@ -18,7 +18,14 @@ import pytest
 from orchestrator.cli import INTERRUPTED
 from orchestrator.history import History
 from orchestrator.ledger import read
-from tests.studies import ledger_of, points_of, run_study, write_command_study, write_study
+from tests.studies import (
+    assert_undisturbed,
+    ledger_of,
+    points_of,
+    run_study,
+    write_command_study,
+    write_study,
+)
 
 # Every record the master writes and every submission, before and after; and what it does between them.
 STEPS = {
@@ -183,14 +190,6 @@ def test_a_master_killed_at_random_instants_loses_nothing_and_repeats_nothing(
     run = run_study(shared, study, resume=True)
     assert run.code == 0, run.errors
     assert_undisturbed(run.history, undisturbed)
-
-
-def assert_undisturbed(history: History, points: list[tuple[object, ...]]) -> None:
-    assert points_of(history) == points
-    for trial in history.trials:
-        assert trial.evaluation is not None
-        assert trial.evaluation.failure is None
-        assert [a.ended for a in trial.attempts].count("evaluated") == 1
 
 
 def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(shared: Path) -> None:
