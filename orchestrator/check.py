@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.limits import lora_problems
 from jobs.synthetic import FUNCTIONS
 from orchestrator import algorithms
+from orchestrator.errors import InputError
 from orchestrator.evaluation import (
     HYPERPARAMETERS,
     REQUIRED_HYPERPARAMETERS,
@@ -76,7 +77,8 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
     simple = {"bamsoo": "soo"}.get(spec.algorithm)
     widths = _widths(simple or spec.algorithm, spec, profile, budget)
     jobs = budget + spec.include_base
-    waves = sum(math.ceil(width / profile.max_jobs) for width in widths)
+    with_base = [widths[0] + spec.include_base, *widths[1:]]
+    waves = sum(math.ceil(width / profile.max_jobs) for width in with_base)
     return Forecast(
         batch=[spec.space.decode(suggestion.point) for suggestion in batch],
         rounds=len(widths),
@@ -156,8 +158,11 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
     highest = _highest(entries.get("lora_rank"))
     shape = Path(evaluation.model) / "model_config.yaml"
     if highest is not None and shape.is_file():
-        found = lora_problems(shape, evaluation.lora_layers, highest)
-        problems += [("space.lora_rank", what) for what in found]
+        try:
+            found = lora_problems(shape, evaluation.lora_layers, highest)
+            problems += [("space.lora_rank", what) for what in found]
+        except InputError as error:
+            problems += [("evaluation.model", what) for what in error.problems]
     return problems
 
 

@@ -389,7 +389,7 @@ def _report(run: RunDirectory, *, quiet: bool) -> Path:
     summary = look(run)
     path = write_report(run, summary)
     if not quiet:
-        out.print(trials_view(summary))
+        out.print(trials_view(run, summary))
         out.print()
         out.print(status_view(run, summary))
         out.print(f"report: {path}", markup=False)

@@ -36,7 +36,8 @@ def publish(path: Path, text: str) -> None:
 def publish_once(path: Path, text: str) -> bool:
     """Make `path` hold `text` unless it exists already; whoever comes first wins.
 
-    A hard link is the one operation that creates a whole file or fails, on NFS too.
+    A hard link is the one operation that creates a whole file or fails, on NFS too. There an answer may be
+    lost and the call repeated, which then finds its own link: the count of links tells.
 
     Returns:
         True if this call created the file.
@@ -45,7 +46,8 @@ def publish_once(path: Path, text: str) -> bool:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return False
+        if temporary.stat().st_nlink == 1:
+            return False
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)

@@ -54,7 +54,7 @@ class Gatherer:
         self._interval = 0.0  # to the next question; short after a submission, then growing to poll_s
         self._asked_at = -float("inf")
         self._over_since: dict[str, float] = {}  # job -> when it was first seen over without a result
-        self._unreadable_since: float | None = None
+        self._unreadable_since: dict[Path, float] = {}
         self.states: dict[str, JobState] = {}
 
     def expect_soon(self) -> None:
@@ -73,11 +73,13 @@ class Gatherer:
             self._ask([p.job for p in waiting])
         for p in waiting:
             state = self.states.get(p.job)
-            if state is None or state.state not in (State.ENDED, State.LOST):
+            over = state is not None and state.state in (State.ENDED, State.LOST)
+            if not over or p.directory in self._unreadable_since:  # there may be a result that we cannot see
                 self._over_since.pop(p.job, None)
             elif self._clock() - self._over_since.setdefault(p.job, self._clock()) >= self._grace_s:
-                # The result may have come since the look above.
-                settled[p.job] = self._result(p) or _without_result(p, state)
+                result = self._result(p)  # it may have come since the look above
+                if p.directory not in self._unreadable_since:
+                    settled[p.job] = result or self._without_result(p)
         return list(settled.values())
 
     def _ask(self, jobs: Sequence[str]) -> None:
@@ -95,11 +97,21 @@ class Gatherer:
             return None
         except UnicodeDecodeError:
             text = ""
-        self._unreadable_since = None
+        self._unreadable_since.pop(pending.directory, None)
         return None if text is None else _parsed(text, pending, self._metrics)
 
+    def _without_result(self, pending: Pending) -> Evaluation:
+        state = self.states[pending.job]
+        failure = Failure.LOST if state.state is State.LOST else state.failure
+        said = " ".join(part for part in (state.word, state.reason) if part)
+        message = f"job {pending.job} ended and left no result"
+        message += f" ({said})" if said else ""
+        if tail := _tail(pending.directory / "log.out", self._executor.log(pending.job, pending.logs)):
+            message += f"; its log ends: {tail}"
+        return _failed(pending, failure, message, host=state.host)
+
     def _unreadable(self, directory: Path, error: OSError) -> None:
-        since = self._unreadable_since = self._unreadable_since or self._clock()
+        since = self._unreadable_since.setdefault(directory, self._clock())
         if self._clock() - since > self._grace_s + 60:
             raise StudyStopped(
                 f"{directory}: cannot be read: {error.strerror}; is the shared filesystem there? "
@@ -110,11 +122,14 @@ class Gatherer:
 def _parsed(text: str, pending: Pending, metrics: Sequence[str]) -> Evaluation:
     try:
         evaluation = Evaluation.model_validate(json.loads(text))
-    except (ValueError, ValidationError) as error:
-        what = str(error).splitlines()[0]
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return _failed(pending, Failure.BAD_RESULT, f"result.json is no evaluation: {what}")
+    except ValueError as error:
+        return _failed(pending, Failure.BAD_RESULT, f"result.json is no JSON: {error}")
     if (evaluation.trial, evaluation.attempt) != (pending.trial, pending.attempt):
-        return _failed(pending, Failure.BAD_RESULT, f"result.json is of trial {evaluation.trial}")
+        other = f"result.json is of trial {evaluation.trial}, attempt {evaluation.attempt}"
+        return _failed(pending, Failure.BAD_RESULT, other)
     missing = [name for name in metrics if name not in evaluation.metrics]
     if evaluation.outcome is Outcome.OK and missing:
         there = ", ".join(sorted(evaluation.metrics)) or "none"
@@ -122,19 +137,8 @@ def _parsed(text: str, pending: Pending, metrics: Sequence[str]) -> Evaluation:
     return evaluation
 
 
-def _without_result(pending: Pending, state: JobState) -> Evaluation:
-    failure = Failure.LOST if state.state is State.LOST else state.failure
-    said = " ".join(part for part in (state.word, state.reason) if part)
-    message = f"job {pending.job} ended and left no result"
-    message += f" ({said})" if said else ""
-    if tail := _tail(pending):
-        message += f"; its log ends: {tail}"
-    return _failed(pending, failure, message, host=state.host)
-
-
-def _tail(pending: Pending) -> str:
-    """The last lines of the attempt's log, or else of the scheduler's errors for the submission."""
-    logs = [pending.directory / "log.out", *sorted(pending.logs.glob("*.err"))]
+def _tail(*logs: Path) -> str:
+    """The last lines of the attempt's own log, or else of the scheduler's for its job."""
     for log in logs:
         try:
             with log.open("rb") as file:

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.errors import LedgerCorrupt
 from orchestrator.ledger import Record
 from orchestrator.trial import Configuration, Evaluation, Failure, Metric, Outcome, Point
 
@@ -85,9 +86,19 @@ class History:
         return history
 
     def fold(self, record: Record) -> None:
-        """Take in one record."""
-        self.last_at = record["at"]
-        getattr(self, f"_fold_{record['kind']}")(record)
+        """Take in one record.
+
+        Raises:
+            LedgerCorrupt: no such record can stand here.
+        """
+        try:
+            getattr(self, f"_fold_{record['kind']}")(record)
+            self.last_at = record["at"]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise LedgerCorrupt(
+                f"record {record['seq']} of the ledger ({record['kind']}) cannot stand there: {error!r}; "
+                "it was changed by another hand, or written by a newer version"
+            ) from error
 
     def source(self, trial: Trial) -> Trial:
         """The trial whose evaluation stands for this one's: itself, unless it shares."""

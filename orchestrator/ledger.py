@@ -8,6 +8,7 @@ readers pass over it. Anything else that does not read is damage, and a person m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -77,7 +78,8 @@ class Ledger:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file.truncate(self._end)
+            with contextlib.suppress(OSError):  # the disk is gone: the next writer cuts the torn tail off
+                self._file.truncate(self._end)
             raise StudyStopped(
                 f"{self.path}: cannot be written: {error.strerror}; "
                 f"nothing is lost: mend that, then `orchestrator resume {self.path.parent}`"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -71,63 +72,59 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
     """A few lines: state, progress, incumbent, time left."""
     history = summary.history
     of = f" of {summary.budget}" if summary.budget else ""
-    left = f", about {seconds_text(summary.seconds_left)} left" if not history.ended else ""
     table = Table.grid(padding=(0, 2))
     table.add_row(
-        "study", f"[bold]{history.created['study']}[/] ({history.created['algorithm']}) in {run.path}"
+        "study",
+        f"[bold]{history.created['study']}[/] ({history.created['algorithm']}) in {escape(str(run.path))}",
     )
-    table.add_row("state", _state(run, summary) + (f": {history.ended['message']}" if history.ended else ""))
+    why = f": {escape(history.ended['message'])}" if history.ended else ""
+    table.add_row("state", f"{_state(run, summary)}{why}")
     counts = f"{summary.evaluated}{of} evaluated, {summary.failed} failed, {len(history.open_trials)} open"
-    table.add_row("progress", f"{counts}, round {len(history.rounds)}{left}")
-    table.add_row("spent", f"{summary.gpu_hours:.2f} GPU-hours")
+    table.add_row("progress", f"{counts}, round {len(history.rounds)}{summary.left_text}")
+    table.add_row("spent", summary.spent_text)
     if (best := summary.incumbent) is not None:
         value = value_text(summary.objective(best))
         table.add_row("incumbent", f"trial {best.number}: [bold green]{summary.metric} {value}[/]")
-        table.add_row("", configuration_text(best))
+        table.add_row("", escape(configuration_text(best)))
     if (base := summary.base) is not None and summary.objective(base) is not None:
         table.add_row("base model", f"{summary.metric} {value_text(summary.objective(base))}")
     return table
 
 
-def trials_view(summary: Summary, last: int | None = None) -> Table:
-    """The table of trials, the incumbent marked; `last` keeps the newest."""
-    trials = summary.history.trials
-    names = list(dict.fromkeys(name for trial in trials for name in trial.configuration))
-    fixed = {
-        n
-        for n in names
-        if len({repr(t.configuration.get(n)) for t in trials if t.suggestion is not None}) == 1
+def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) -> Table:
+    """The table of trials, the incumbent marked; `last` keeps the newest. Fixed values are left out."""
+    searched = [trial for trial in summary.history.trials if trial.suggestion is not None]
+    values = {
+        name: {repr(t.configuration[name]) for t in searched} for t in searched for name in t.configuration
     }
-    shown = [name for name in names if name not in fixed or len(trials) < 3]
+    names = [name for name in values if len(values[name]) > 1 or len(searched) == 1]
+    metrics = (summary.metric, *summary.reported)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("trial", "round", *shown):
-        table.add_column(title, justify="right")
-    for title in (summary.metric, *summary.reported):
-        table.add_column(title, justify="right")
-    for title in ("outcome", "time"):
-        table.add_column(title)
-    for trial in trials[-last:] if last else trials:
+    for title in ("trial", "round", *names, *metrics):
+        # Titles are broken to keep the columns narrow; numbers never.
+        table.add_column(title.replace("_", "\n").replace("/", "/\n"), justify="right", no_wrap=True)
+    table.add_column("outcome")
+    table.add_column("time", no_wrap=True, justify="right")
+    for trial in summary.history.trials[-last:] if last else summary.history.trials:
         evaluation = summary.history.evaluation(trial)
-        word = outcome(summary, trial)
-        cells = [_number(trial.configuration.get(name)) for name in shown]
-        if trial.suggestion is None and shown:
-            cells = ["base", *[""] * (len(shown) - 1)]
-        metrics = evaluation.metrics if evaluation is not None and evaluation.failure is None else {}
-        values = [value_text(metrics.get(name)) for name in (summary.metric, *summary.reported)]
-        time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.shares is None else ""
-        if trial.shares is not None:
-            word = f"shared with {trial.shares}"
-        mark = "★ " if trial is summary.incumbent else ""
-        style = "bold green" if mark else ""
-        colour = STYLES.get(word.split()[0], "red")
+        best = trial is summary.incumbent
+        word = _word(run, summary, trial)
+        base = ["base", *[""] * (len(names) - 1)] if names else []
+        cells = (
+            [_number(trial.configuration.get(name)) for name in names]
+            if trial.suggestion is not None
+            else base
+        )
+        scored = evaluation.metrics if evaluation is not None and evaluation.failure is None else {}
+        own = evaluation is not None and trial.shares is None
         table.add_row(
-            f"{mark}{trial.number}",
+            f"★ {trial.number}" if best else str(trial.number),
             str(trial.round + 1),
-            *cells,
-            *values,
-            Text(word, colour),
-            time_,
-            style=style,
+            *map(escape, cells),
+            *[value_text(scored.get(name)) for name in metrics],
+            Text(word, STYLES.get(word.split()[0], "red")),
+            seconds_text(duration_s(evaluation)) if evaluation is not None and own else "",
+            style="bold green" if best else "",
         )
     return table
 
@@ -137,7 +134,7 @@ def watch_view(run: RunDirectory, summary: Summary, rows: int) -> RenderableType
     parts: list[RenderableType] = [status_view(run, summary)]
     if summary.budget:
         parts.append(ProgressBar(total=summary.budget, completed=summary.evaluated))
-    return Group(*parts, Text(), trials_view(summary, last=max(3, rows)))
+    return Group(*parts, Text(), trials_view(run, summary, last=max(3, rows)))
 
 
 def jobs(summary: Summary, states: Mapping[str, JobState]) -> list[dict[str, Any]]:
@@ -177,7 +174,7 @@ def jobs_view(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         ages = [row[key] for key in ("since_submission_s", "running_s", "expected_left_s")]
         ago, *rest = ["" if age is None else seconds_text(age) for age in ages]
-        cells = [str(row[key] or "") for key in ("job", "state", "reason", "host")]
+        cells = [escape(str(row[key] or "")) for key in ("job", "state", "reason", "host")]
         table.add_row(str(row["trial"]), str(row["attempt"]), *cells, f"{ago} ago", *rest)
     return table
 
@@ -188,5 +185,15 @@ def _state(run: RunDirectory, summary: Summary) -> str:
     return "running" if run.master_is_running() else "no master (go on with `orchestrator resume`)"
 
 
+def _word(run: RunDirectory, summary: Summary, trial: Trial) -> str:
+    """Where a trial stands, for people: a job that has claimed its attempt is running."""
+    if trial.shares is not None:
+        return f"shared with {trial.shares}"
+    attempt = trial.attempt
+    if attempt is not None and (run.attempt(trial.number, attempt.number) / "claim.json").exists():
+        return "running"
+    return outcome(summary, trial)
+
+
 def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)

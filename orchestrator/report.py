@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def _table(summary: Summary) -> Any:
             row["host"], row["device"] = evaluation.host, evaluation.device
             row["message"] = evaluation.message
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # a whole number stays one beside an empty cell
 
 
 def _markdown(summary: Summary) -> str:
@@ -50,7 +51,7 @@ def _markdown(summary: Summary) -> str:
         "",
         (
             f"{created['algorithm']}, seed {created['seed']}, {summary.evaluated} evaluations "
-            f"({summary.failed} failed) in {len(history.rounds)} rounds, {summary.gpu_hours:.2f} GPU-hours; "
+            f"({summary.failed} failed) in {len(history.rounds)} rounds, {summary.spent_text}; "
             f"{summary.metric} is {'minimized' if minimized else 'maximized'}."
         ),
         "",
@@ -154,10 +155,4 @@ def _figure(summary: Summary, path: Path) -> None:
 
 
 def _toml(value: object) -> str:
-    return (
-        f'"{value}"'
-        if isinstance(value, str)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else repr(value)
-    )
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else repr(value)

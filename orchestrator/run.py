@@ -13,6 +13,7 @@ runs/<study>/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -167,8 +168,10 @@ class MasterLock:
         """Show readers on other hosts that the master lives."""
         if time.monotonic() - self._beat > HEARTBEAT_S:
             self._beat = time.monotonic()
-            os.utime(self._run.master_file)
+            with contextlib.suppress(OSError):  # a filesystem that is away is the gatherer's to judge
+                os.utime(self._run.master_file)
 
     def __exit__(self, *_: object) -> None:
-        self._run.master_file.unlink(missing_ok=True)
+        if self._run.master() == MasterProcess.current():  # nobody on another host has taken over
+            self._run.master_file.unlink(missing_ok=True)
         self._lock.release()

@@ -83,7 +83,7 @@ class Int:
         return min(max(math.floor(value + 0.5), self.low), self.high)
 
     def encode(self, value: Value) -> float:
-        if isinstance(value, bool | str) or value != int(value) or not self.low <= value <= self.high:
+        if isinstance(value, bool | str) or not self.low <= value <= self.high or value != int(value):
             raise ValueError(f"{value!r} is not a whole number in {self.low}..{self.high}")
         ends = (_scale(value + side, self.low - 0.5, self.high + 0.5, self.log) for side in (-0.5, 0.5))
         return sum(ends) / 2

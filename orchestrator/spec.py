@@ -158,14 +158,16 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
     """
     file = TomlFile.read(path)
     problems: list[str] = []
-    head = file.section((), {k: v for k, v in file.content.items() if k not in _SECTIONS}, _Head, problems)
+    head = file.section(
+        (), {k: v for k, v in file.content.items() if k not in _SECTIONS}, _Head, problems, _SECTIONS
+    )
     tables = {name: file.content.get(name, {}) for name in _SECTIONS}
     for name, table in tables.items():
         if not isinstance(table, dict):
             problems.append(file.problem((name,), f"must be a table, [{name}]"))
             tables[name] = {}
-        elif name not in file.content and name != "space":
-            problems.append(file.problem((), f"section [{name}] is missing"))
+        elif not table and name != "space":
+            problems.append(file.problem((), f"section [{name}] is missing or empty"))
 
     def validated(name: str, model: Any) -> Any:
         return file.section((name,), tables[name], model, problems) if tables[name] else None
@@ -207,11 +209,12 @@ def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
     """The evaluation with its relative paths made absolute: jobs run elsewhere."""
 
     def at(text: str) -> str:
-        return os.path.abspath(directory / Path(text).expanduser())  # noqa: PTH100 — keeps links: a venv's python is one
+        # `resolve` would follow links, and a venv's python is one; a user may be unknown here.
+        return os.path.abspath(directory / os.path.expanduser(text))  # noqa: PTH100, PTH111
 
     if isinstance(evaluation, CommandEvaluation):
         # Of the words of a command those are paths that name a file beside the study.
-        words = [at(word) if (directory / word).is_file() else word for word in evaluation.command]
+        words = [at(word) if os.path.isfile(directory / word) else word for word in evaluation.command]  # noqa: PTH113 — no error for a long word
         return evaluation.model_copy(update={"command": tuple(words)})
     if isinstance(evaluation, LitGPTEvaluation):
         files = {
@@ -220,7 +223,7 @@ def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
             if (value := getattr(evaluation, key)) not in (None, DEMO)
         }
         if evaluation.model != DEMO and (
-            evaluation.model[0] in "./~" or (directory / evaluation.model).exists()
+            evaluation.model.startswith((".", "/", "~")) or (directory / evaluation.model).exists()
         ):
             files["model"] = at(evaluation.model)  # anything else is a Hugging Face id
         tasks = tuple(
@@ -259,7 +262,7 @@ def _space(
     """The entries of `[space]` over those of its preset, or else over those the evaluation brings along."""
     entries: Entries = {}
     preset = table.get("preset")
-    if preset is not None and preset in PRESETS:
+    if isinstance(preset, str) and preset in PRESETS:
         entries.update(PRESETS[preset])
     elif preset is not None:
         problems.append(
@@ -275,6 +278,6 @@ def _space(
         place = ("space", name)
         table_of = content if isinstance(content, dict) else {"value": content}  # a plain value is fixed
         section = file.section(place, table_of, ParameterSection, problems)
-        if section is not None:
-            entries[name] = section.parameter() or section.value
+        # One that is wrong is there all the same: nobody need be told to add it.
+        entries[name] = "" if section is None else section.parameter() or section.value
     return entries

@@ -25,7 +25,7 @@ from orchestrator.profile import ClusterProfile
 from orchestrator.run import MasterLock, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.submission import Submission
-from orchestrator.summary import Summary, seconds_text, value_text
+from orchestrator.summary import Summary, value_text
 from orchestrator.trial import Assignment, Evaluation, Failure, Observation, Outcome
 
 FRUITLESS_ROUNDS = 100  # in a row, every suggestion a known configuration: the search has nothing new
@@ -270,10 +270,9 @@ class Master:
         else:
             what = f"{summary.metric} {value_text(summary.objective(trial))}"
             what += " (best so far)" if trial is summary.incumbent else ""
-        left = seconds_text(summary.seconds_left)
         of = f" of {summary.budget}" if summary.budget else ""
         name = f"trial {trial.number}" if trial.suggestion is not None else "base model"
-        return f"{name}: {what}; {summary.evaluated}{of} done, about {left} left"
+        return f"{name}: {what}; {summary.evaluated}{of} done{summary.left_text}"
 
     def _append(self, kind: str, **fields: Any) -> None:
         self._history.fold(self._ledger.append(kind, **fields))

@@ -65,11 +65,28 @@ class Summary:
         return None if evaluations is None else int(evaluations)
 
     @property
-    def gpu_hours(self) -> float:
-        """GPU-hours that evaluations ran; attempts that left no result are not in it."""
+    def host_hours(self) -> float:
+        """Host-hours that evaluations ran; attempts that left no result are not in it."""
         ran = [e for t in self.history.trials if (e := t.evaluation) is not None]
-        created = self.history.created
-        return sum(map(duration_s, ran)) / 3600 * int(created["gpus"]) * int(created["hosts"])
+        return sum(map(duration_s, ran)) / 3600 * int(self.history.created["hosts"])
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU-hours of the same."""
+        return self.host_hours * int(self.history.created["gpus"])
+
+    @property
+    def spent_text(self) -> str:
+        """`1.25 host-hours (5.00 GPU-hours)`."""
+        gpus = f" ({self.gpu_hours:.2f} GPU-hours)" if self.gpu_hours else ""
+        return f"{self.host_hours:.2f} host-hours{gpus}"
+
+    @property
+    def left_text(self) -> str:
+        """`, about 5 min left`; empty when done, or as long as nothing is known."""
+        left = self.seconds_left
+        over = self.history.ended is not None or left is None or self.evaluated == self.budget
+        return "" if over or left is None else f", about {seconds_text(left)} left"
 
     @property
     def seconds_left(self) -> float | None:
@@ -111,10 +128,8 @@ def value_text(metric: Metric | None) -> str:
     return f"{metric.value:.{digits}f} ± {metric.stderr:.{digits}f}"
 
 
-def seconds_text(seconds: float | None) -> str:
+def seconds_text(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`."""
-    if seconds is None:
-        return "unknown"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -51,30 +51,46 @@ class TomlFile:
         key = ".".join(str(part) for part in place)
         return f"{where}: {key}: {what}" if key else f"{where}: {what}"
 
-    def section(self, place: Place, content: Any, model: Any, problems: list[str]) -> Any:
-        """Validate `content` (found at `place`) as `model`; None, and lines in `problems`, if it is not."""
+    def section(
+        self, place: Place, content: Any, model: Any, problems: list[str], also: Iterable[str] = ()
+    ) -> Any:
+        """Validate `content` (found at `place`) as `model`; None, and lines in `problems`, if it is not.
+
+        `also` are keys beside those of the model that a misspelt one may mean.
+        """
         try:
             return TypeAdapter(model).validate_python(content)
         except ValidationError as invalid:
-            for error in invalid.errors():
-                inner = _without_tags(content, error["loc"])
-                problems.append(self.problem((*place, *inner), _words(error, model)))
+            found: dict[tuple[str | int, ...], list[Any]] = {}
+            errors = invalid.errors()
+            for error in [e for e in errors if not _other_members(e, model)] or errors:
+                found.setdefault(_without_tags(content, error), []).append(error)
+            problems += [
+                self.problem((*place, *inner), _words(those, model, also)) for inner, those in found.items()
+            ]
             return None
 
     def _line(self, place: Place) -> int | None:
         """The line on which the deepest part of `place` that the text names stands."""
         best, depth = None, 0
-        table: list[str] = []
-        names = [str(part) for part in place if isinstance(part, str)]
+        table: list[str | int] = []
+        arrays: dict[tuple[str, ...], int] = {}  # of tables: index of the one we are in
         for number, line in enumerate(self.text.splitlines(), 1):
-            if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
-                table = _keys(header.group(1))
+            if header := re.match(r"""\s*(\[\[?)\s*([\w."' \t-]+?)\s*\]\]?\s*(#.*)?$""", line):
+                keys = _keys(header.group(2))
+                if header.group(1) == "[[":
+                    arrays[tuple(keys)] = arrays.get(tuple(keys), -1) + 1
+                table = []
+                for name in keys:
+                    table.append(name)
+                    path = tuple(part for part in table if isinstance(part, str))
+                    table += [arrays[path]] if path in arrays else []
                 here = table
             elif key := re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""", line):
                 here = [*table, *_keys(key.group(1))]
             else:
                 continue
-            if here == names[: len(here)] and len(here) > depth:
+            if here == list(place[: len(here)]) and len(here) > depth:
                 best, depth = number, len(here)
         return best
 
@@ -91,27 +107,62 @@ def _keys(dotted: str) -> list[str]:
     return [part.strip().strip("\"'") for part in dotted.split(".")]
 
 
-def _without_tags(content: Any, place: Place) -> list[str | int]:
+def _without_tags(content: Any, error: Any) -> tuple[str | int, ...]:
     """Pydantic puts the names of union members among the keys; keep what the file really has."""
     kept: list[str | int] = []
-    for part in place:
-        if isinstance(content, dict):
-            if part in content or part == place[-1]:
-                kept.append(part)
-                content = content.get(part)
-        elif isinstance(content, list) and isinstance(part, int) and part < len(content):
+    for part in error["loc"]:
+        if (isinstance(content, dict) and part in content) or (
+            isinstance(content, list) and isinstance(part, int) and part < len(content)
+        ):
             kept.append(part)
             content = content[part]
-    return kept
+    if error["type"] == "missing":
+        kept.append(error["loc"][-1])
+    if error["type"].startswith("union_tag"):
+        kept.append(error["ctx"]["discriminator"].strip("'"))
+    return tuple(kept)
 
 
-def _words(error: Any, model: Any) -> str:
-    kind, given = error["type"], error["input"]
+def _words(errors: Sequence[Any], model: Any, also: Iterable[str]) -> str:
+    """What is wrong at one place: of a union, why it is none of its members."""
+    kind, loc, given = errors[0]["type"], errors[0]["loc"], errors[0]["input"]
     if kind == "extra_forbidden":
-        known = getattr(model, "model_fields", {}) if len(error["loc"]) == 1 else {}
-        return f"unknown key{near(str(error['loc'][-1]), known)}"
-    if kind == "missing":
+        known = _known(model, loc).union(also if len(loc) == 1 else ()) - {loc[-1]}
+        return f"unknown key{near(str(loc[-1]), known)}"
+    if kind in ("missing", "union_tag_not_found"):
         return "is missing: give it a value"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    if kind == "union_tag_invalid":
+        tag, tags = errors[0]["ctx"]["tag"], errors[0]["ctx"]["expected_tags"]
+        return f'unknown "{tag}"{near(tag, tags.replace(chr(39), "").split(", "))}'
+    if kind == "model_type":
+        return f"must be a table of keys, got {given!r}"
+    messages = [error["msg"].removeprefix("Value error, ") for error in errors]
+    others = dict.fromkeys(message.removeprefix("Input should be ") for message in messages[1:])
+    message = " or ".join([messages[0][0].lower() + messages[0][1:], *others])
     return message if isinstance(given, dict | list) else f"{message}, got {given!r}"
+
+
+def _known(model: Any, loc: Place) -> set[str]:
+    """The keys known where the last of `loc` stands, pydantic's names of union members among them."""
+    for part in loc[:-1]:
+        if get_origin(model) is Annotated:
+            model = get_args(model)[0]
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            model = fields[part].annotation
+        elif isinstance(part, int):
+            model = get_args(model)[0]
+        else:  # a member's kind; or its class, and then any member may be meant
+            model = next((member for member in get_args(model) if part in _kinds(member)), model)
+    members = [model] if hasattr(model, "model_fields") else get_args(model)
+    return {key for member in members for key in getattr(member, "model_fields", {})}
+
+
+def _kinds(member: Any) -> tuple[str, ...]:
+    kind = getattr(member, "model_fields", {}).get("kind")
+    return get_args(kind.annotation) if kind else ()
+
+
+def _other_members(error: Any, model: Any) -> bool:
+    """True if a key is refused only by members of a union that are not meant."""
+    return error["type"] == "extra_forbidden" and error["loc"][-1] in _known(model, error["loc"])
