@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.cli import INTERRUPTED
+from orchestrator.cli.console import INTERRUPTED
 from orchestrator.history import History
 from orchestrator.ledger import read
 from tests.studies import (

@@ -1,0 +1,96 @@
+"""What every command shares: the program, its consoles, its options, and errors turned into exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from orchestrator import __version__
+from orchestrator.errors import InputError, OrchestratorError
+
+INTERRUPTED = 130
+out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class Commands(TyperGroup):
+    """Turns errors that are for the user into lines and exit codes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which a user meets them."""
+        first = ["init", "check", "prepare", "launch"]
+        last = ["profiles", "algorithms"]
+        rest = [name for name in super().list_commands(ctx) if name not in first + last]
+        return [*first, *rest, *last]
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            for problem in error.problems:
+                err.print(problem, markup=False)
+            raise typer.Exit(error.exit_code) from None
+        except OrchestratorError as error:
+            err.print(str(error), markup=False)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Search LoRA hyperparameters on a cluster, from its login node.
+
+    [bold]First study:[/] init → edit study.toml → check → prepare → launch → watch → report.
+
+    Nothing is lost when this program, the login node or a job dies: [bold]resume[/] goes on.
+    Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted and resumable.""",
+)
+
+Study = Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)]
+Run = Annotated[str, typer.Argument(help="The run's directory, or its study's name.", show_default=False)]
+Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="A cluster profile: a name or a path.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Runs = Annotated[Path, typer.Option(help="Where to look a run up by its name.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Go on after this shell ends; log in the run directory.")
+]
+TakeOver = Annotated[bool, typer.Option(help="A master on another host is known to be gone.")]
+
+
+def say(line: str) -> None:
+    out.print(f"{datetime.now().astimezone():%H:%M:%S} {line}", markup=False)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, allow_nan=False, indent=2) + "\n")
+
+
+def two_columns(rows: dict[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, text in rows.items():
+        table.add_row(f"[bold]{name}[/]", text)
+    out.print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit

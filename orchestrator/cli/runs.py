@@ -1,0 +1,117 @@
+"""Commands about a study that was launched."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.console import AsJson, Detach, Run, Runs, TakeOver, app, out, print_json, say
+from orchestrator.cli.master import close_with_report, go
+from orchestrator.run import RunDirectory
+
+
+@app.command()
+def resume(
+    run: Run,
+    detach: Detach = False,
+    take_over: TakeOver = False,
+    as_launched: Annotated[
+        bool, typer.Option(help="Go on although the study's file says something else by now.")
+    ] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Go on with a study whose master ended, whatever ended it."""
+    go(RunDirectory.find(run, runs), detach=detach, take_over=take_over, as_launched=as_launched)
+
+
+@app.command()
+def status(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
+    """Say where a study stands."""
+    from orchestrator.monitor import facts, look, status_view, trial_facts
+
+    directory = RunDirectory.find(run, runs)
+    summary = look(directory)
+    if as_json:
+        trials = [trial_facts(summary, trial) for trial in summary.history.trials]
+        print_json({**facts(directory, summary), "trials": trials})
+    else:
+        out.print(status_view(directory, summary))
+
+
+@app.command()
+def watch(run: Run, runs: Runs = Path("runs")) -> None:
+    """Show the live table of a study until it ends; Ctrl-C leaves the study alone."""
+    from rich.live import Live
+
+    from orchestrator.monitor import look, watch_view
+
+    directory = RunDirectory.find(run, runs)
+    try:
+        with Live(console=out, auto_refresh=False) as live:
+            while True:
+                summary = look(directory)
+                live.update(watch_view(directory, summary, out.size.height - 12), refresh=True)
+                if summary.history.ended is not None:
+                    return
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return
+
+
+@app.command()
+def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
+    """Show this study's jobs as the scheduler sees them, beside what we know."""
+    from orchestrator import executors
+    from orchestrator.check import resources
+    from orchestrator.monitor import jobs, jobs_view, look
+    from orchestrator.profile import read_profile
+
+    directory = RunDirectory.find(run, runs)
+    summary = look(directory)
+    ids = [a.job for t in summary.history.open_trials if (a := t.attempt) is not None and a.job is not None]
+    place, _ = read_profile(str(directory.profile))
+    states = executors.create(place.scheduler, resources(place)).poll(ids) if ids else {}
+    rows = jobs(summary, states)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        out.print(jobs_view(rows))
+    else:
+        out.print("no jobs under way")
+
+
+@app.command()
+def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> None:
+    """Cancel this study's jobs, and nobody else's, and stop its master."""
+    from orchestrator.errors import StudyStopped
+    from orchestrator.files import publish
+    from orchestrator.launch import drive
+    from orchestrator.monitor import look
+
+    directory = RunDirectory.find(run, runs)
+    if (ended := look(directory).history.ended) is not None:
+        out.print(f"nothing to cancel: {ended['message']}", markup=False)
+        return
+    publish(directory.cancel_request, "")
+    for _ in range(120):
+        if not directory.master_is_running():
+            break
+        time.sleep(0.5)
+    if directory.cancel_request.exists():
+        try:
+            drive(directory, say, take_over=take_over, as_launched=True)
+        except StudyStopped as stopped:
+            say(str(stopped))
+    out.print("cancelled")
+
+
+@app.command()
+def report(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
+    """Write the report (Markdown, CSV, a figure) and print the table of trials."""
+    directory = RunDirectory.find(run, runs)
+    path = close_with_report(directory, quiet=as_json)
+    if as_json:
+        print_json({"report": str(path), "table": str(path.with_name("trials.csv"))})

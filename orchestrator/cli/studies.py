@@ -1,0 +1,160 @@
+"""Commands about a study that is not running yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.console import AsJson, Detach, Profile, Study, app, out, print_json, say, two_columns
+from orchestrator.cli.master import go
+from orchestrator.errors import InputError
+
+if TYPE_CHECKING:
+    from orchestrator.profile import ClusterProfile
+    from orchestrator.spec import StudySpec
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write study.toml.")] = Path(),
+    template: Annotated[str, typer.Option(help="quickstart, llama-lora or command.")] = "quickstart",
+) -> None:
+    """Write a commented study file to start from."""
+    from orchestrator.tomlfile import near
+
+    studies = Path(__file__).resolve().parents[2] / "studies"
+    known = {path.stem: path for path in studies.glob("*.toml")}
+    if template not in known:
+        raise InputError(f"--template: unknown template {template!r}{near(template, known)}")
+    target = directory / "study.toml"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(known[template].read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise InputError(f"{target}: exists already: give another directory") from None
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from error
+    out.print(f"wrote {target}; edit it, then: orchestrator check {target} --profile local", markup=False)
+
+
+@app.command()
+def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
+    """Validate everything; show the first batch, what would be submitted, and what it may cost."""
+    from orchestrator import executors
+    from orchestrator.check import forecast, resources
+    from orchestrator.summary import seconds_text
+
+    spec, place, _ = _read(study, profile)
+    _require_prepared(spec, place)
+    coming = forecast(spec, place)
+    run = place.runs_path / spec.name
+    token = f"{spec.name[:24]}-000000-0000"
+    attempts = [run / "trials" / f"{n:04d}" / "attempt-1" for n in range(len(coming.batch))]
+    script = executors.create(place.scheduler, resources(place)).preview(
+        attempts, token, run / "jobs" / token
+    )
+    if as_json:
+        facts = {
+            "first_batch": coming.batch,
+            "submission": script,
+            "rounds": coming.rounds,
+            "wall_clock_h_at_most": coming.wall_clock_h,
+            "host_hours_at_most": coming.host_hours,
+            "gpu_hours_at_most": coming.gpu_hours,
+        }
+        print_json(facts)
+        return
+    out.print(f"[bold]{spec.name}[/]: {study} is valid. First batch, {spec.algorithm}:")
+    for number, configuration in enumerate(coming.batch):
+        values = "  ".join(f"{name} = {value!r}" for name, value in configuration.items())
+        out.print(f"  {number}: {values}", markup=False)
+    out.print(f"\n[bold]What would be submitted[/] ({place.scheduler}):")
+    out.print(script.rstrip(), markup=False)
+    wall = seconds_text(3600 * coming.wall_clock_h)
+    out.print(
+        f"\n[bold]Estimate[/], if every evaluation took its whole wall-time of {place.walltime_min:g} min: "
+        f"{coming.rounds} rounds, {coming.host_hours:.1f} host-hours ({coming.gpu_hours:.1f} GPU-hours), "
+        f"{wall} without queueing"
+    )
+
+
+@app.command()
+def prepare(study: Study, profile: Profile = "local") -> None:
+    """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
+    spec, place, _ = _read(study, profile)
+    if spec.evaluation.kind != "litgpt":
+        out.print(f"a {spec.evaluation.kind} evaluation needs no preparation")
+        return
+    from jobs.prepare import prepare as prepare_evaluation
+
+    prepare_evaluation(spec.evaluation, place.cache_path, say)
+    out.print(f"prepared in {place.cache_path}", markup=False)
+
+
+@app.command()
+def launch(study: Study, profile: Profile, detach: Detach = False) -> None:
+    """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
+    from orchestrator.launch import create_run
+
+    spec, place, profile_path = _read(study, profile)
+    _require_prepared(spec, place)
+    run = create_run(spec, place, profile_path)
+    out.print(f"run directory: {run.path}", markup=False)
+    go(run, detach=detach)
+
+
+@app.command()
+def profiles(as_json: AsJson = False) -> None:
+    """List the cluster profiles there are."""
+    from orchestrator.profile import profiles as known
+    from orchestrator.tomlfile import TomlFile
+
+    found = {
+        name: (str(TomlFile.read(path).content.get("description", "")), str(path)) for name, path in known()
+    }
+    if as_json:
+        print_json({name: {"description": text, "path": path} for name, (text, path) in found.items()})
+        return
+    two_columns({name: text for name, (text, _) in found.items()})
+
+
+@app.command()
+def algorithms(as_json: AsJson = False) -> None:
+    """List the search algorithms there are."""
+    from orchestrator.algorithms import ALGORITHMS
+
+    found = {entry.name: entry.description for entry in ALGORITHMS.values()}
+    if as_json:
+        print_json(found)
+    else:
+        two_columns(found)
+
+
+def _read(study: Path, profile: str) -> tuple[StudySpec, ClusterProfile, Path]:
+    """Both files, with the problems of both in one report."""
+    from orchestrator.check import read_checked_study
+    from orchestrator.profile import read_profile
+
+    problems: list[str] = []
+    spec = place = None
+    try:
+        spec = read_checked_study(study)
+    except InputError as error:
+        problems += error.problems
+    try:
+        place = read_profile(profile)
+    except InputError as error:
+        problems += error.problems
+    if spec is None or place is None:
+        raise InputError(problems)
+    return spec, *place
+
+
+def _require_prepared(spec: StudySpec, place: ClusterProfile) -> None:
+    if spec.evaluation.kind == "litgpt":
+        from jobs.prepare import require_prepared
+
+        require_prepared(spec.evaluation, place.cache_path)
