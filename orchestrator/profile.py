@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -94,5 +95,5 @@ def _find(name: str) -> Path:
 
 
 def _unset_variable(text: str) -> str | None:
-    rest = os.path.expandvars(text)
-    return rest.partition("$")[2].partition("/")[0].strip("{}") if "$" in rest else None
+    left = re.search(r"\$\{?(\w+)", os.path.expandvars(text))
+    return left.group(1) if left else None

@@ -150,7 +150,8 @@ def _figure(summary: Summary, path: Path) -> None:
         axes.axhline(value.value, color="#999999", ls="--", label="base model")
     axes.set(xlabel="trial", ylabel=summary.metric, title=str(summary.history.created["study"]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)  # inside, its marks pass for data
     figure.savefig(path, dpi=150)
 
 
