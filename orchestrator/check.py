@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.limits import lora_problems
 from jobs.synthetic import FUNCTIONS
@@ -15,14 +18,21 @@ from orchestrator.evaluation import (
     REQUIRED_HYPERPARAMETERS,
     AnyEvaluation,
     CommandEvaluation,
+    Hyperparameters,
     LitGPTEvaluation,
 )
 from orchestrator.executors.base import Resources
 from orchestrator.profile import ClusterProfile
 from orchestrator.space import Choice, Float, Int
-from orchestrator.spec import Entries, Knowledge, Objective, StudySpec, read_study
+from orchestrator.spec import WRONG, Entries, Knowledge, Objective, Parameter, StudySpec, read_study
 from orchestrator.tomlfile import near
-from orchestrator.trial import Configuration, Observation
+from orchestrator.trial import Configuration, Observation, Value
+
+# Each hyperparameter alone: the bounds of its field.
+_FIELDS: dict[str, TypeAdapter[Value]] = {
+    name: TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type] # made at run time
+    for name, field in Hyperparameters.model_fields.items()
+}
 
 
 def read_checked_study(path: Path, directory: Path | None = None) -> StudySpec:
@@ -155,6 +165,9 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
     missing = [name for name in REQUIRED_HYPERPARAMETERS if name not in entries]
     if missing and entries:
         problems.append(("space", f"lacks {', '.join(missing)}: give a range or a fixed value"))
+    for name, entry in entries.items():
+        if name in HYPERPARAMETERS and entry is not WRONG:
+            problems += [(f"space.{name}", what) for what in _value_problems(name, entry)]
     highest = _highest(entries.get("lora_rank"))
     shape = Path(evaluation.model) / "model_config.yaml"
     if highest is not None and shape.is_file():
@@ -164,6 +177,23 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
         except InputError as error:
             problems += [("evaluation.model", what) for what in error.problems]
     return problems
+
+
+def _value_problems(name: str, entry: Parameter | Value) -> list[str]:
+    """Why litgpt would refuse the ends of a range, an option or a fixed value; one line at most."""
+    match entry:
+        case Float() | Int():
+            values: tuple[Value, ...] = (entry.low, entry.high)
+        case Choice():
+            values = entry.options
+        case _:
+            values = (entry,)
+    for value in values:
+        try:
+            _FIELDS[name].validate_python(value, strict=True)
+        except ValidationError as invalid:
+            return [f"litgpt does not take {value!r}: {invalid.errors()[0]['msg'].lower()}"]
+    return []
 
 
 def _highest(rank: object) -> int | None:

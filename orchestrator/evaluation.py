@@ -5,17 +5,19 @@ Read by the master to validate a study file, and by the job to know what to do.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Field(strict=False)]  # an array of a file; its items stay strict
 Projection = Literal["query", "key", "value", "projection", "mlp", "head"]
 
 
 class Section(BaseModel):
-    """Base of every section of a file a person writes: unknown keys are refused."""
+    """Base of every section of a file a person writes: unknown keys are refused, nothing is converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class Hyperparameters(Section):
@@ -71,14 +73,16 @@ class LitGPTEvaluation(Section):
     """LoRA fine-tuning of a LitGPT model, then lm-eval on it, in one process."""
 
     kind: Literal["litgpt"]
-    model: str  # a LitGPT checkpoint directory, a Hugging Face id ("org/name"), or "demo"
-    data: str  # instructions: a JSON or JSONL file in Alpaca layout, or "demo"
+    # A LitGPT checkpoint directory, a Hugging Face id ("org/name"), or "demo".
+    model: Annotated[str, Field(min_length=1)]
+    # Instructions: a JSON or JSONL file in Alpaca layout, or "demo".
+    data: Annotated[str, Field(min_length=1)]
     val_data: str | None = None  # held-out instructions; without it `val_fraction` of `data`
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     val_documents: Annotated[int, Field(ge=1)] | None = None  # at most so many of them
     prompt_style: str = "alpaca"
     mask_prompt: bool = False  # True: only the response counts in the losses
-    lora_layers: tuple[Projection, ...] = ("query", "value")
+    lora_layers: Many[Projection] = ("query", "value")
     epochs: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 16
@@ -87,7 +91,7 @@ class LitGPTEvaluation(Section):
     precision: Literal["fp32", "bf16"] = "bf16"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     schedule: Literal["cosine", "constant"] = "cosine"
-    tasks: tuple[LocalTask | StockTask, ...] = ()
+    tasks: Many[LocalTask | StockTask] = ()
     fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the training data (nested) and of `steps`
 
     @model_validator(mode="after")
@@ -121,7 +125,7 @@ class CommandEvaluation(Section):
     """
 
     kind: Literal["command"]
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    command: Annotated[Many[str], Field(min_length=1)]
 
 
 class SyntheticEvaluation(Section):

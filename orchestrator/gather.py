@@ -69,14 +69,17 @@ class Gatherer:
         """
         settled = {p.job: e for p in pending if (e := self._result(p)) is not None}
         waiting = [p for p in pending if p.job not in settled]
-        if waiting and self._clock() - self._asked_at >= self._interval:
+        since = [self._over_since[p.job] for p in waiting if p.job in self._over_since]
+        grace_ends = any(self._clock() - s >= self._grace_s > self._asked_at - s for s in since)
+        if waiting and (grace_ends or self._clock() - self._asked_at >= self._interval):
             self._ask([p.job for p in waiting])
         for p in waiting:
             state = self.states.get(p.job)
             over = state is not None and state.state in (State.ENDED, State.LOST)
             if not over or p.directory in self._unreadable_since:  # there may be a result that we cannot see
                 self._over_since.pop(p.job, None)
-            elif self._clock() - self._over_since.setdefault(p.job, self._clock()) >= self._grace_s:
+            # The scheduler must have said so at both ends of the grace period: a requeue may lie between.
+            elif self._asked_at - self._over_since.setdefault(p.job, self._clock()) >= self._grace_s:
                 result = self._result(p)  # it may have come since the look above
                 if p.directory not in self._unreadable_since:
                     settled[p.job] = result or self._without_result(p)

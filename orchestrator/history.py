@@ -108,6 +108,11 @@ class History:
         return self.source(trial).evaluation
 
     @property
+    def token_prefix(self) -> str:
+        """What the tokens of this run's submissions, and of no other, start with."""
+        return f"{self.created['token']}-"
+
+    @property
     def open_trials(self) -> list[Trial]:
         """Trials of the last round that still want an evaluation of their own."""
         numbers = self.rounds[-1] if self.rounds else []

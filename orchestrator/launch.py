@@ -81,7 +81,7 @@ def drive(
                 lock,
                 spec=spec,
                 profile=profile,
-                executor=executors.create(profile.scheduler, resources(profile)),
+                executor=executors.create(profile.scheduler, resources(profile), history.token_prefix),
                 algorithm=algorithms.create(
                     spec.algorithm,
                     spec.space,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.errors import InputError
-from orchestrator.evaluation import Section
+from orchestrator.evaluation import Many, Section
 from orchestrator.tomlfile import TomlFile, near
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "cluster_profiles"
@@ -21,7 +21,7 @@ class ClusterProfile(Section):
     """What a profile says. Times carry their unit in the name; the wall-time has no silent default."""
 
     description: str = ""
-    scheduler: Literal["local", "slurm", "oar", "inprocess"]
+    scheduler: Literal["local", "slurm", "oar"]
     shared_dir: str  # runs and cache live here: login node and hosts must both see it
     hosts: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[int, Field(ge=0)]  # per host
@@ -31,7 +31,7 @@ class ClusterProfile(Section):
     grace_s: Annotated[float, Field(ge=0)] = 60.0  # a result may show so much later than its job ended
     attempts: Annotated[int, Field(ge=1)] = 2  # when a host or the scheduler, not the program, failed
     patience_min: Annotated[float, Field(ge=0)] = 30.0  # how long an unreachable scheduler is asked again
-    setup: tuple[str, ...] = ()  # shell lines before the job's program
+    setup: Many[str] = ()  # shell lines before the job's program
     environment: dict[str, str] = Field(default_factory=dict)
     options: dict[str, str | int | bool] = Field(default_factory=dict)  # the scheduler's own, verbatim
 

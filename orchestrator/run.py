@@ -26,7 +26,7 @@ from typing import Self
 import filelock
 import psutil
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StudyStopped
 from orchestrator.files import dumps, publish
 
 HEARTBEAT_S = 10.0
@@ -96,8 +96,16 @@ class RunDirectory:
         return self.path / "profile.toml"
 
     @property
+    def cache(self) -> Path:
+        """The shared cache beside the runs, wherever the master is started."""
+        return self.path.parents[1] / "cache"
+
+    @property
     def cancel_request(self) -> Path:
         return self.path / "cancel"
+
+    def cancel_is_requested(self) -> bool:
+        return os.path.exists(self.cancel_request)  # noqa: PTH110 — no error while the filesystem is away
 
     @property
     def report(self) -> Path:
@@ -165,11 +173,18 @@ class MasterLock:
         return self
 
     def beat(self) -> None:
-        """Show readers on other hosts that the master lives."""
-        if time.monotonic() - self._beat > HEARTBEAT_S:
-            self._beat = time.monotonic()
-            with contextlib.suppress(OSError):  # a filesystem that is away is the gatherer's to judge
-                os.utime(self._run.master_file)
+        """Show readers on other hosts that the master lives.
+
+        Raises:
+            StudyStopped: another master has taken over.
+        """
+        if time.monotonic() - self._beat < HEARTBEAT_S:
+            return
+        self._beat = time.monotonic()
+        with contextlib.suppress(OSError):  # a filesystem that is away is the gatherer's to judge
+            os.utime(self._run.master_file)
+            if (holder := self._run.master()) != MasterProcess.current():
+                raise StudyStopped(f"{self._run.path}: another master has taken over: {holder}")
 
     def __exit__(self, *_: object) -> None:
         if self._run.master() == MasterProcess.current():  # nobody on another host has taken over

@@ -82,6 +82,10 @@ class Int:
         value = _unscale(unit, self.low - 0.5, self.high + 0.5, self.log)
         return min(max(math.floor(value + 0.5), self.low), self.high)
 
+    def position(self, value: Value) -> int:
+        """How many values come before it."""
+        return int(value) - self.low
+
     def encode(self, value: Value) -> float:
         if isinstance(value, bool | str) or not self.low <= value <= self.high or value != int(value):
             raise ValueError(f"{value!r} is not a whole number in {self.low}..{self.high}")
@@ -110,6 +114,10 @@ class Choice:
 
     def decode(self, unit: float) -> Value:
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
+
+    def position(self, value: Value) -> int:
+        """How many values come before it."""
+        return int(self.encode(value) * len(self.options))
 
     def encode(self, value: Value) -> float:
         for index, option in enumerate(self.options):
@@ -173,11 +181,20 @@ class SearchSpace:
         return self.encode(self.decode(point))
 
     def divisible(self, axis: int, low: float, high: float) -> bool:
-        """True if the side [low, high) of a cell holds more than one value of the parameter on `axis`."""
+        """True if dividing the side [low, high) of a cell leads to another value than its center's.
+
+        A value belongs to the one cell that has the middle of its units. A cell that only touches it, across
+        a boundary, would be divided for ever and hold nothing that its neighbors lack.
+        """
         parameter = self.parameters[self.names[axis]]
-        return parameter.cardinality is None or parameter.decode(low) != parameter.decode(
-            math.nextafter(high, low)
-        )
+        if isinstance(parameter, Float):
+            return True
+        first, last = parameter.decode(low), parameter.decode(math.nextafter(high, low))
+        held = parameter.position(last) - parameter.position(first) + 1
+        held -= (parameter.encode(first) < low) + (parameter.encode(last) >= high)
+        if held == 1:
+            return not low <= parameter.encode(parameter.decode((low + high) / 2)) < high
+        return held > 1
 
 
 def _check_range(low: float, high: float, log: bool, default: float | None, *, least: float) -> None:

@@ -11,13 +11,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.errors import InputError
-from orchestrator.evaluation import AnyEvaluation, CommandEvaluation, LitGPTEvaluation, LocalTask, Section
+from orchestrator.evaluation import (
+    AnyEvaluation,
+    CommandEvaluation,
+    LitGPTEvaluation,
+    LocalTask,
+    Many,
+    Section,
+)
 from orchestrator.space import PRESETS, Choice, Float, Int, SearchSpace
 from orchestrator.tomlfile import TomlFile, near
 from orchestrator.trial import Value
 
 Parameter = Float | Int | Choice
 Entries = dict[str, Parameter | Value]  # a search axis, or a fixed value
+WRONG: Value = "(wrong)"  # stands for an entry with problems: nobody need be told to add it
 DEMO = "demo"  # in place of a path: what `prepare` makes on the spot
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -40,7 +48,7 @@ class Objective(Section):
 
     metric: str
     direction: Literal["maximize", "minimize"]
-    report: tuple[str, ...] = ()
+    report: Many[str] = ()
 
     @property
     def sign(self) -> float:
@@ -60,7 +68,7 @@ class ParameterSection(Section):
     low: float | None = None
     high: float | None = None
     log: bool = False
-    options: tuple[Value, ...] | None = None
+    options: Many[Value] | None = None
     default: Value | None = None
     value: Value | None = None
 
@@ -278,6 +286,5 @@ def _space(
         place = ("space", name)
         table_of = content if isinstance(content, dict) else {"value": content}  # a plain value is fixed
         section = file.section(place, table_of, ParameterSection, problems)
-        # One that is wrong is there all the same: nobody need be told to add it.
-        entries[name] = "" if section is None else section.parameter() or section.value
+        entries[name] = WRONG if section is None else section.parameter() or section.value
     return entries

@@ -75,7 +75,7 @@ class Master:
         self._recover()
         while True:
             self._lock.beat()
-            if self._run.cancel_request.exists():
+            if self._run.cancel_is_requested():
                 self._cancel()
             elif self._history.open_trials:
                 self._work()
@@ -199,14 +199,14 @@ class Master:
             seed=(self._spec.seed * 1_000_003 + trial.number) % 2**31,
             evaluation=self._spec.evaluation.model_dump(mode="json"),
             metrics=self._spec.objective.metrics,
-            cache=str(self._profile.cache_path),
+            cache=str(self._run.cache),
             walltime_min=self._profile.walltime_min,
         )
 
     def _cancel(self) -> None:
         pending = self._pending()
         try:
-            known = self._executor.find(self._submission.prefix).values()
+            known = self._executor.find(self._history.token_prefix).values()
             self._executor.cancel(sorted({p.job for p in pending}.union(*known)))
         except SchedulerError as error:
             self._say(f"the scheduler did not cancel, asking again: {error}")

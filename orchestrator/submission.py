@@ -47,11 +47,6 @@ class Submission:
         self._wait = wait
         self._say = say
 
-    @property
-    def prefix(self) -> str:
-        """What the tokens of this run, and of no other, start with."""
-        return str(self._history.created["token"]) + "-"
-
     def submit(self, trials: Sequence[Trial], assignment: Callable[[Trial, int], Assignment]) -> None:
         """Submit the next attempt of each trial.
 
@@ -59,7 +54,7 @@ class Submission:
             StudyStopped: the scheduler refused, or stayed silent beyond patience; or the disk is full.
         """
         attempts = [(trial.number, len(trial.attempts) + 1) for trial in trials]
-        token = f"{self.prefix}{self._history.submission_count:04d}"
+        token = f"{self._history.token_prefix}{self._history.submission_count:04d}"
         folder = self._run.jobs(token)
         directories = [self._run.attempt(*attempt) for attempt in attempts]
         try:
@@ -104,7 +99,7 @@ class Submission:
         pause, deadline = 5.0, time.monotonic() + self._patience_s
         while True:
             try:
-                return self._executor.find(self.prefix).get(token, [])
+                return self._executor.find(self._history.token_prefix).get(token, [])
             except SchedulerError as error:
                 if time.monotonic() > deadline:
                     minutes = self._patience_s / 60

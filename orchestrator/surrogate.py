@@ -70,7 +70,7 @@ class Priors:
         return math.log(0.5 * math.sqrt(d / 3))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surrogate:
     """A fitted posterior; `fit` makes one.
 

@@ -114,7 +114,7 @@ def test_every_mistake_is_in_one_report(tmp_path: Path) -> None:
         read_profile(str(path))
     expected = {
         f"{path}:1: schedular: unknown key": 'did you mean "scheduler"?',
-        f"{path}:2: scheduler: input should be": "'local', 'slurm', 'oar' or 'inprocess', got 'pbs'",
+        f"{path}:2: scheduler: input should be": "'local', 'slurm' or 'oar', got 'pbs'",
         f"{path}:4: gpus: input should be": "got -1",
         f"{path}:5: max_jobs: input should be": "got 0",
         f"{path}:7: options.mem: input should be": "got 1.5",

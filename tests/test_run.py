@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StudyStopped
 from orchestrator.files import dumps, publish
 from orchestrator.run import HEARTBEAT_S, MasterLock, MasterProcess, RunDirectory
 
@@ -146,8 +146,16 @@ def test_the_heart_beats_and_survives_a_directory_that_is_away(run: RunDirectory
         os.utime(run.master_file, (0, 0))
         lock.beat()
         assert run.master_file.stat().st_mtime > 0
-    away = MasterLock(run)
-    away.beat()
+    hidden = run.path.rename(run.path.with_name("away"))
+    MasterLock(run).beat()
+    hidden.rename(run.path)
+
+
+def test_a_master_stops_when_another_has_taken_over(run: RunDirectory) -> None:
+    with MasterLock(run) as lock:
+        run.master_file.write_text('{"host": "elsewhere", "pid": 1, "started_at": 1.0}')
+        with pytest.raises(StudyStopped, match="another master has taken over: host elsewhere, pid 1"):
+            lock.beat()
 
 
 def test_the_holder_is_written_as_json_for_people_too(run: RunDirectory) -> None:

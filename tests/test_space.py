@@ -120,33 +120,19 @@ def test_half_goes_up() -> None:
 @example(Choice((False, 0)), 0.0, 1.0)
 @example(Int(1, 4), 0.25, 0.5)
 @example(Int(1, 4), 0.25, 0.5000001)
-def test_a_side_is_divisible_exactly_when_two_of_its_points_decode_differently(
-    parameter: Int | Choice, one: float, other: float
-) -> None:
-    low, high = sorted((one, other))
-    assume(low < high)
-    inside = [low, math.nextafter(high, low), *(low + (high - low) * k / 50 for k in range(50))]
-    inside += [unit for value in values_of(parameter) if low <= (unit := parameter.encode(value)) < high]
-    differing = len({repr(parameter.decode(unit)) for unit in inside if unit < high}) > 1
-    assert SearchSpace({"p": parameter}).divisible(0, low, high) is differing
-
-
-@given(finite, units, units)
-@example(Choice((False, 0)), 0.0, 1.0)
-def test_a_side_is_worth_dividing_exactly_when_it_holds_the_middle_of_a_value_that_is_not_its_centers(
+def test_a_side_is_divisible_exactly_when_it_holds_the_middle_of_a_value_that_is_not_its_centers(
     parameter: Int | Choice, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
     assume(low < high)
     held = {repr(value) for value in values_of(parameter) if low <= parameter.encode(value) < high}
     others = held - {repr(parameter.decode((low + high) / 2))}
-    assert SearchSpace({"p": parameter}).worth_dividing(0, low, high) is bool(others)
+    assert SearchSpace({"p": parameter}).divisible(0, low, high) is bool(others)
 
 
 def test_a_continuum_is_always_divisible() -> None:
     space = SearchSpace({"p": Float(0, 1)})
     assert space.divisible(0, 0.5, 0.5 + 1e-12)
-    assert space.worth_dividing(0, 0.5, 0.5 + 1e-12)
 
 
 @pytest.mark.parametrize(

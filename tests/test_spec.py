@@ -251,7 +251,7 @@ def test_a_fixed_value_that_is_no_value_is_one_problem(tmp_path: Path, value: st
         ("{ low = 0, high = 1 }", 'give `type = "float"`'),
         ("{ value = 1, low = 0 }", "takes no other key"),
         ('{ type = "flaot", low = 0, high = 1 }', "'float', 'int' or 'choice', got 'flaot'"),
-        ('{ type = "float", low = "a", high = 1 }', "valid number, unable to parse"),
+        ('{ type = "float", low = "a", high = 1 }', "input should be a valid number"),
         ('{ type = "float", low = 0, hihg = 1 }', 'did you mean "high"?'),
     ],
 )

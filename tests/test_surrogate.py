@@ -196,5 +196,22 @@ def test_hyper_parameters_that_are_not_finite_leave_the_priors_centers(
 
 def test_the_number_of_threads_is_left_as_it_was() -> None:
     before = torch.get_num_threads()
-    fit(*observed(5)).posterior([(0.5,) * 3])
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        fit(*observed(5)).posterior([(0.5,) * 3])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_kernels_are_what_they_are_named() -> None:
+    (ell,), z = (fit([(0.0,)], [0.0], kernel="rbf").lengthscales, 0.7)
+    covariances = {
+        "rbf": math.exp(-(z**2) / 2),
+        "matern52": (1 + 5**0.5 * z + 5 * z**2 / 3) * math.exp(-(5**0.5) * z),
+    }
+    for kernel, k in covariances.items():
+        model = fit([(0.0,)], [0.0], kernel=kernel)  # type: ignore[arg-type]
+        _, deviation = model.posterior([(z * ell,)])
+        noise = math.exp(Priors().noise_center) + surrogate.LEAST_NOISE
+        assert deviation[0] ** 2 == pytest.approx(1 - k**2 / (1 + noise), rel=1e-3), kernel

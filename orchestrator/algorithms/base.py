@@ -11,7 +11,7 @@ Laws, tested for every algorithm by `tests/algorithms/test_contract.py`:
 
 1. `ask(limit)` returns at most `limit` suggestions, ids consecutive over the study, points in the unit cube.
 2. Over a study it suggests at most `budget` points, and exactly `budget` if it is asked long enough and every
-   suggestion is told.
+   suggestion is told. Only an algorithm that never repeats a configuration ends sooner: when none is left.
 3. An empty batch while something is pending means "nothing to ask before more is told"; with nothing pending
    it means the search is over.
 4. The order of observations, within a `tell` or over several, changes nothing that follows.

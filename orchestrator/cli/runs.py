@@ -73,7 +73,11 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     summary = look(directory)
     ids = [a.job for t in summary.history.open_trials if (a := t.attempt) is not None and a.job is not None]
     place, _ = read_profile(str(directory.profile))
-    states = executors.create(place.scheduler, resources(place)).poll(ids) if ids else {}
+    states = (
+        executors.create(place.scheduler, resources(place), summary.history.token_prefix).poll(ids)
+        if ids
+        else {}
+    )
     rows = jobs(summary, states)
     if as_json:
         print_json(rows)
@@ -100,7 +104,7 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
         if not directory.master_is_running():
             break
         time.sleep(0.5)
-    if directory.cancel_request.exists():
+    if directory.cancel_is_requested():
         try:
             drive(directory, say, take_over=take_over, as_launched=True)
         except StudyStopped as stopped:

@@ -1,0 +1,34 @@
+"""Places to run: `create` names them, one module holds each, `base` is their contract."""
+
+from __future__ import annotations
+
+import importlib
+
+from orchestrator.errors import InputError
+from orchestrator.executors.base import Executor, Resources
+
+# Imported when asked for: submitit stays out of commands that start no job.
+_CLASSES = {
+    "local": "orchestrator.executors.local:LocalExecutor",
+    "slurm": "orchestrator.executors.slurm:SlurmExecutor",
+}
+
+
+def create(scheduler: str, resources: Resources, prefix: str = "") -> Executor:
+    """Executor for a scheduler by its name in a cluster profile.
+
+    Args:
+        scheduler: "local" or "slurm".
+        resources: of one evaluation.
+        prefix: of this study's tokens; a job whose name starts otherwise is not ours, though its id may be.
+
+    Raises:
+        InputError: no such scheduler, or the resources ask for what it cannot give.
+    """
+    if scheduler not in _CLASSES:
+        raise InputError(
+            f"scheduler {scheduler!r} is not driven by this version; it drives {', '.join(_CLASSES)}"
+        )
+    module, _, name = _CLASSES[scheduler].partition(":")
+    executor: Executor = getattr(importlib.import_module(module), name)(resources, prefix=prefix)
+    return executor

@@ -66,10 +66,12 @@ class Executor(ABC):
     def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
         """Submit a job for each attempt and return the jobs' ids in the same order.
 
-        `folder` exists and is this submission's own, for scripts and logs of the scheduler.
+        `folder` exists and is this submission's own, for scripts and logs of the scheduler. A second call
+        with the same token and folder submits again: ask `find` before a retry.
 
         Raises:
-            SchedulerError: refused, or no answer; in the second case jobs may exist: ask `find` first.
+            InputError: the token, the folder or the resources cannot be handed to this scheduler.
+            SchedulerError: refused, or no answer; in the second case jobs may exist.
         """
 
     @abstractmethod
@@ -88,6 +90,9 @@ class Executor(ABC):
     def find(self, prefix: str) -> dict[str, list[str]]:
         """Jobs that are not ended whose token starts with `prefix`: token -> ids, in submission order.
 
+        Some of a submission's jobs may be missing, because they ended already or were never started. Waits,
+        at most a minute, for a submission that a killed master left in flight on this host.
+
         Raises:
             SchedulerError: no answer.
         """
@@ -95,3 +100,7 @@ class Executor(ABC):
     @abstractmethod
     def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
         """The very script or argv that `submit` would hand over, without submitting."""
+
+    def log(self, job: str, folder: Path) -> Path:
+        """The file in the submission's folder that takes the job's errors; there once the job has started."""
+        return folder / f"{job}_0_log.err"

@@ -1,0 +1,119 @@
+"""The search algorithms by name. An algorithm's own module, and torch behind it, loads when one is created.
+
+>>> check_options("bamsoo", {"eta": 1})
+['bamsoo: eta = 1: outside (0, 1): all bounds hold together with probability 1 − eta']
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.algorithms.base import Algorithm
+from orchestrator.algorithms.options import BaMSOOOptions, Options, SOOOptions
+from orchestrator.errors import InputError
+from orchestrator.space import SearchSpace
+
+__all__ = ["ALGORITHMS", "Algorithm", "Entry", "check_options", "create"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One algorithm of the registry.
+
+    Attributes:
+        name: as a study file names it.
+        description: one line for people.
+        options: the model of its options.
+        implementation: "module:Class", the module within this package; built as
+            `Class(space, seed=…, budget=…, capacity=…, **options)` with every option given.
+    """
+
+    name: str
+    description: str
+    options: type[Options]
+    implementation: str
+
+
+ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Entry("lhs", "one Latin hypercube of the whole budget", Options, "lhs:LatinHypercube"),
+            Entry("random", "independent uniform points", Options, "uniform:Uniform"),
+            Entry("soo", "simultaneous optimistic optimization (Munos 2011)", SOOOptions, "soo:SOO"),
+            Entry(
+                "bamsoo",
+                "SOO that skips what a Gaussian process rules out (Wang et al. 2014)",
+                BaMSOOOptions,
+                "bamsoo:BaMSOO",
+            ),
+        )
+    }
+)
+
+
+def create(
+    name: str, space: SearchSpace, *, seed: int, budget: int, capacity: int, **options: Any
+) -> Algorithm:
+    """Return a new algorithm.
+
+    Args:
+        name: a key of `ALGORITHMS`.
+        space: what is searched.
+        seed: the only source of randomness, at least 0.
+        budget: suggestions over the whole study.
+        capacity: how many evaluations the cluster runs at once.
+        **options: fields of the entry's option model.
+
+    Raises:
+        InputError: every problem of name, options, budget, capacity and seed.
+    """
+    problems = check_options(name, options)
+    for argument, value, least in (("budget", budget, 1), ("capacity", capacity, 1), ("seed", seed, 0)):
+        if value < least:
+            problems.append(f"{argument} = {value}: must be at least {least}")
+    if problems:
+        raise InputError(problems)
+    entry = ALGORITHMS[name]
+    module, attribute = entry.implementation.split(":")
+    build = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    every = entry.options.model_validate(options).model_dump()
+    algorithm = build(space, seed=seed, budget=budget, capacity=capacity, **every)
+    assert isinstance(algorithm, Algorithm)
+    return algorithm
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with an algorithm's name and options, a line each; empty if nothing is."""
+    entry = ALGORITHMS.get(name)
+    if entry is None:
+        return [f"no algorithm {name!r}{_nearest(name, ALGORITHMS)}"]
+    try:
+        entry.options.model_validate(dict(options))
+    except ValidationError as error:
+        return [_line(entry, problem["type"], problem) for problem in error.errors()]
+    return []
+
+
+def _line(entry: Entry, kind: str, problem: Mapping[str, Any]) -> str:
+    option = ".".join(str(part) for part in problem["loc"])
+    if kind == "extra_forbidden":
+        return f"{entry.name}: no option {option!r}{_nearest(option, entry.options.model_fields)}"
+    text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = text if kind == "value_error" else f"must be {text}"
+    return f"{entry.name}: {option} = {problem['input']!r}: {expected}"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    if not names:
+        return ": it takes none"
+    close = difflib.get_close_matches(word, names, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"

@@ -1,0 +1,91 @@
+"""The half of the contract that all algorithms share: numbering, budget, pending, told, written down.
+
+An algorithm plans points in an order of its own, and they are handed out in that order as they are asked
+for. So the limit of an `ask` cannot change what is searched (law 6); observations are kept by id, so neither
+can the order in which they arrive (law 4).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.algorithms.base import Algorithm
+from orchestrator.space import SearchSpace
+from orchestrator.trial import Observation, Point, Suggestion
+
+
+class Planned(Algorithm):
+    """An algorithm that plans points ahead; subclasses give `_plan`, `_state` and `_restore`."""
+
+    def __init__(self, space: SearchSpace, *, seed: int, budget: int, capacity: int) -> None:
+        super().__init__(space, seed=seed, budget=budget, capacity=capacity)
+        self._points: list[Point] = []  # id -> point, planned or asked
+        self._notes: dict[int, dict[str, Any]] = {}  # id -> note, until asked
+        self._asked = 0  # ids below it are out
+        self._told: dict[int, Observation] = {}
+
+    @abstractmethod
+    def _plan(self) -> None:
+        """Plan some more points by `_append`; none if that has to wait for observations, or at the end."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """What the subclass has to write down, as JSON values."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take back what `_state` gave; points and observations are restored already."""
+
+    def _append(self, point: Point, **note: Any) -> int:
+        """Plan `point` and return its id."""
+        identity = len(self._points)
+        self._points.append(point)
+        self._notes[identity] = note
+        return identity
+
+    @property
+    def _settled(self) -> bool:
+        """True if everything planned was asked and told."""
+        return len(self._told) == len(self._points)
+
+    def ask(self, limit: int) -> list[Suggestion]:
+        if limit < 1:
+            raise ValueError(f"limit = {limit}: ask for at least one suggestion")
+        wanted = min(limit, self.budget - self._asked)
+        planned = -1
+        while planned < len(self._points) < self._asked + wanted:
+            planned = len(self._points)
+            self._plan()
+        first, self._asked = self._asked, min(self._asked + wanted, len(self._points))
+        return [Suggestion(i, self._points[i], self._notes.pop(i)) for i in range(first, self._asked)]
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        ids = set()
+        for observation in observations:
+            if not 0 <= observation.id < self._asked or observation.id in self._told or observation.id in ids:
+                raise ValueError(f"suggestion {observation.id} is not pending")
+            ids.add(observation.id)
+            for value in (observation.score, observation.stderr):
+                if value is not None and not math.isfinite(value):
+                    raise ValueError(f"suggestion {observation.id}: {value} is no score; a failure has None")
+            if observation.stderr is not None and observation.stderr < 0:
+                raise ValueError(f"suggestion {observation.id}: stderr = {observation.stderr} is negative")
+        self._told.update((observation.id, observation) for observation in observations)
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "points": [list(point) for point in self._points],
+            "notes": [self._notes[i] for i in range(self._asked, len(self._points))],
+            "told": [[o.id, o.score, o.stderr] for _, o in sorted(self._told.items())],
+            **self._state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._points = [tuple(point) for point in state["points"]]
+        self._asked = len(self._points) - len(state["notes"])
+        self._notes = {self._asked + i: note for i, note in enumerate(state["notes"])}
+        self._told = {i: Observation(i, score, stderr) for i, score, stderr in state["told"]}
+        self._restore(state)

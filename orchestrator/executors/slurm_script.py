@@ -1,0 +1,99 @@
+"""The batch script of a submission, as submitit writes it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from orchestrator.errors import InputError
+from orchestrator.executors import submission
+from orchestrator.executors.base import Resources
+
+# What is set here, and how a profile asks for it where it may.
+_OURS = {
+    "time": "use walltime_min",
+    "nodes": "use hosts",
+    "job_name": "it tells a study's jobs from others",
+    "array": "use max_jobs",
+    "output": "logs go to the run directory",
+    "error": "logs go to the run directory",
+    "open_mode": "logs go to the run directory",
+    "chdir": "jobs start in the run directory",
+    "ntasks": "an evaluation is one process",
+    "ntasks_per_node": "an evaluation is one process",
+    "parsable": "it changes what sbatch answers",
+    "test_only": "use `orchestrator check`",
+    "wait": "sbatch must return at once",
+    "wrap": "use setup",
+}
+_GPU_OPTIONS = ("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
+
+
+def options(resources: Resources) -> dict[str, Any]:
+    """A profile's options by the names submitit gives them.
+
+    Raises:
+        InputError: names each option that is not the profile's to set.
+    """
+    given = {name.lstrip("-").replace("-", "_"): value for name, value in resources.options.items()}
+    if problems := [f"options.{name} cannot be set: {_OURS[name]}" for name in given if name in _OURS]:
+        raise InputError(problems)
+    return {name: value for name, value in given.items() if value is not False}
+
+
+def script(resources: Resources, token: str, folder: Path, count: int) -> str:
+    """Text of the batch script that runs `count` attempts as one array.
+
+    Raises:
+        InputError: an option, a variable, the token or the folder cannot be used.
+    """
+    submission.check(token, folder)
+    sbatch = options(resources)
+    setup = [
+        *submission.export_lines(resources.environment),
+        *resources.setup,
+        submission.link_line(
+            folder, "${SLURM_ARRAY_TASK_ID}", "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+        ),
+    ]
+    srun = []
+    if resources.hosts > 1:
+        srun += ["--nodes=1", "--ntasks=1"]  # one process, on the first host
+    if "cpus_per_task" in sbatch:
+        srun.append(f"--cpus-per-task={sbatch['cpus_per_task']}")  # since 22.05 srun does not ask the job
+    gpus: dict[str, Any] = {}
+    if resources.gpus and not any(name in sbatch for name in _GPU_OPTIONS):
+        gpus["gpus_per_node"] = resources.gpus
+    writer = _Writer(folder, max_num_timeout=0)
+    writer.update_parameters(
+        job_name=token,
+        time=max(1, math.ceil(resources.walltime_min)),
+        nodes=resources.hosts,
+        array_parallelism=count,
+        wckey=None,  # submitit's default is refused where such keys are checked
+        setup=setup,
+        srun_args=srun,
+        additional_parameters={**gpus, **sbatch, "chdir": str(folder)},
+    )
+    return writer.text(count, keep_signal="signal" in sbatch)
+
+
+class _Writer(submitit.SlurmExecutor):  # type: ignore[misc]  # submitit has no types
+    """submitit's executor, for the text it would submit."""
+
+    def text(self, count: int, *, keep_signal: bool) -> str:
+        self.parameters["map_count"] = count
+        command = submission.runner(Path(self.folder))
+        lines = str(self._make_submission_file_text(command, "")).splitlines()
+        # submitit asks for USR2 before the wall-time ends, and would requeue the job by itself; the
+        # evaluation watches its own time, and SLURM's SIGTERM comes in any case.
+        kept = [line for line in lines if keep_signal or not line.startswith("#SBATCH --signal=")]
+        return "\n".join(kept) + "\n"
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Wanted anywhere: a script can be looked at on a host without SLURM."""
+        return 2
