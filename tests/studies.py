@@ -125,31 +125,36 @@ def write_command_study(
     return path
 
 
+def orchestrator(
+    *words: str | Path, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does."""
+    variables = {**os.environ, "COLUMNS": "120", **(environment or {})}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *map(str, words)],
+        cwd=cwd,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 def run_study(
     shared: Path,
     study: Path,
     *,
     resume: bool = False,
     fault: str | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Launch or resume a study and wait for the end of its master."""
     run = shared / "runs" / study.stem
     words = (
         ["resume", str(run)] if resume else ["launch", str(study), "--profile", str(shared / "profile.toml")]
     )
-    variables = {**os.environ, **(environment or {})}
-    variables.pop("ORCHESTRATOR_FAULT", None)
-    if fault:
-        variables["ORCHESTRATOR_FAULT"] = fault
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *words],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    fault_point = {"ORCHESTRATOR_FAULT": fault} if fault else {}
+    done = orchestrator(*words, cwd=shared, environment=fault_point)
     return Run(done.returncode, done.stdout, done.stderr, run)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.studies import PROFILE, ledger_of, run_study, write_command_study, write_profile, write_study
+from tests.studies import (
+    PROFILE,
+    ledger_of,
+    orchestrator,
+    run_study,
+    write_command_study,
+    write_profile,
+    write_study,
+)
 
 COMMANDS = (
     "init",
@@ -28,20 +34,6 @@ COMMANDS = (
     "profiles",
     "algorithms",
 )
-
-
-def orchestrator(
-    *words: str | Path, cwd: Path, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
