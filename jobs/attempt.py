@@ -1,0 +1,109 @@
+"""One attempt at a trial, as its directory knows it: the claim, the log, the reserve, the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.files import dumps, publish_once
+from orchestrator.trial import Evaluation
+
+RESULT, TRIAL, CLAIM, LOG = "result.json", "trial.json", "claim.json", "log.out"
+_RESERVE = ".reserve"
+_RESERVED_BYTES = 16 * 1024  # a result is at most a few KiB
+
+
+def job_id() -> str:
+    """What tells this job from any other: the scheduler's id, or this process's outside a scheduler."""
+    environment = os.environ
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
+    for name in ("SLURM_JOB_ID", "OAR_JOB_ID", "SUBMITIT_LOCAL_JOB_ID"):
+        if job := environment.get(name):
+            return job
+    return f"pid-{os.getpid()}"
+
+
+def claim(directory: Path) -> str | None:
+    """Claim the attempt for this job.
+
+    A job submitted twice must not run twice; the same job, requeued by its scheduler, goes on.
+
+    Returns:
+        None if the attempt is this job's to run, else why it is not.
+    """
+    if (directory / RESULT).exists():
+        return f"{directory / RESULT} exists: nothing to do"
+    path = directory / CLAIM
+    ours = dumps(
+        {"job": job_id(), "host": socket.gethostname(), "pid": os.getpid(), "started_at": time.time()}
+    )
+    if publish_once(path, ours):
+        return None
+    holder = _holder(path)
+    return None if holder == job_id() else f"{directory} is the work of job {holder}, and this is {job_id()}"
+
+
+def reserve(directory: Path) -> None:
+    """Take the space that the result will need, so that it can be told that a disk is full."""
+    with (directory / _RESERVE).open("wb") as file:
+        file.write(os.urandom(_RESERVED_BYTES))  # random: a filesystem that compresses cannot cheat
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def publish_result(directory: Path, result: Evaluation) -> bool:
+    """Write the result unless there is one; True if this call did.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    (directory / _RESERVE).unlink(missing_ok=True)
+    return publish_once(directory / RESULT, dumps(result.model_dump(mode="json", exclude_none=True)))
+
+
+@contextmanager
+def logged(directory: Path) -> Iterator[int]:
+    """Point stdout and stderr, those of libraries and children too, at the attempt's log.
+
+    Yields:
+        A descriptor of the original stderr.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True, errors="replace")
+    try:
+        yield kept[1]
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def peak_memory_bytes() -> int:
+    """Most memory used so far: the GPU's if one was used, else this process's and its largest child's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    kib = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kib * 1024
+
+
+def _holder(path: Path) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8"))["job"])

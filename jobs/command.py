@@ -1,0 +1,146 @@
+"""The `command` evaluation: any program that reads a configuration and writes metrics."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from jobs.failure import EvaluationFailed, check_finite, diverged, names_memory
+from orchestrator.files import dumps, publish
+from orchestrator.trial import Assignment, Failure, Metric
+
+_LAST_LINES = 12  # of stderr, for the message
+_METRIC_KEYS = {"value", "stderr", "n"}
+
+
+def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> dict[str, Metric]:
+    """Run `command… CONFIGURATION.json OUTPUT.json` in its own process group and read its metrics.
+
+    Raises:
+        EvaluationFailed: it could not start, failed, or left no well-formed and finite metrics.
+    """
+    configuration, output = directory / "configuration.json", directory / "output.json"
+    publish(configuration, dumps(assignment.configuration))
+    output.unlink(missing_ok=True)  # a requeued job must not read what its first run left
+    argv = [*command, str(configuration), str(output)]
+    environment = {
+        **os.environ,
+        "ORCHESTRATOR_SEED": str(assignment.seed),
+        "ORCHESTRATOR_TRIAL": str(assignment.trial),
+    }
+    print(f"command: {' '.join(argv)}", flush=True)
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        remedy = "give a program on PATH of the compute nodes, or an absolute path, and make it executable"
+        raise EvaluationFailed(
+            Failure.MISSING_INPUT, f"command {command[0]!r} cannot be started: {error.strerror}: {remedy}"
+        ) from error
+    last = deque[str](maxlen=_LAST_LINES)
+    # Read by a thread: a background process that keeps the pipe open must not keep us waiting.
+    reader = threading.Thread(target=_copy, args=(process.stderr, last), daemon=True)
+    reader.start()
+    try:
+        code = process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it left running in the background
+    reader.join(timeout=2.0)
+    if code:
+        raise _failed(command[0], code, list(last))
+    return read_metrics(output)
+
+
+def read_metrics(path: Path) -> dict[str, Metric]:
+    """
+    Raises:
+        EvaluationFailed: there is no file, it is malformed, or a number in it is not finite.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _bad(path, "was not written: write a JSON object of metrics to the last argument") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _bad(path, f"is no JSON ({error})") from error
+    if not isinstance(content, dict) or not content:
+        raise _bad(path, f'holds {_excerpt(content)}, not an object of metrics as {{"loss": 0.5}}')
+    return {name: _metric(path, name, value) for name, value in content.items()}
+
+
+def _metric(path: Path, name: str, value: Any) -> Metric:
+    fields = value if isinstance(value, Mapping) else {"value": value}
+    if "value" not in fields or (unknown := fields.keys() - _METRIC_KEYS):
+        known = "exactly: value, and if known stderr and n"
+        odd = (
+            f"has no value: give {known}" if "value" not in fields else f"has {sorted(unknown)}: give {known}"
+        )
+        raise _bad(path, f"metric {name!r} {odd}")
+    for key, number in fields.items():
+        whole = key == "n"
+        if isinstance(number, bool) or not isinstance(number, int if whole else int | float):
+            if number is None and key != "value":
+                continue
+            raise _bad(
+                path, f"{name!r}: {key} is {_excerpt(number)}, not a {'whole ' if whole else ''}number"
+            )
+        if not math.isfinite(number):
+            raise diverged(f"metric {name}: {key} is {number} in {path}: this configuration has no score")
+        if key != "value" and number < 0:
+            raise _bad(path, f"{name!r}: {key} is {number}, and cannot be negative")
+    metric = Metric(**fields)
+    check_finite({name: metric})
+    return metric
+
+
+def _failed(program: str, code: int, last: list[str]) -> EvaluationFailed:
+    said = " | ".join(last) or "nothing on its stderr"
+    if code == -signal.SIGKILL:
+        return EvaluationFailed(
+            Failure.KILLED,
+            f"command {program!r} was killed by SIGKILL: by hand, or by the host for want of memory "
+            f"(then give the job more). Its last words: {said}",
+        )
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+    return EvaluationFailed(_failure(said), f"command {program!r} {how}. Its last words: {said}")
+
+
+def _failure(said: str) -> Failure:
+    """The class that a program's last words imply."""
+    if names_memory(said):
+        return Failure.OUT_OF_MEMORY
+    return Failure.DISK_FULL if os.strerror(errno.ENOSPC) in said else Failure.PROGRAM_ERROR
+
+
+def _bad(path: Path, what: str) -> EvaluationFailed:
+    return EvaluationFailed(Failure.BAD_RESULT, f"the command's output {path} {what}")
+
+
+def _excerpt(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _copy(source: IO[bytes], last: deque[str]) -> None:
+    for raw in source:
+        line = raw.decode(errors="replace").rstrip()
+        print(line, file=sys.stderr, flush=True)
+        if line:
+            last.append(line)

@@ -1,0 +1,114 @@
+"""Any program as an evaluation: what it may write, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.command import run
+from jobs.failure import EvaluationFailed
+from orchestrator.trial import Assignment, Failure, Metric
+from tests.jobs.attempts import attempt
+
+
+def ran(directory: Path, script: str, *first: str) -> dict[str, Metric]:
+    attempt(directory, {"kind": "command"})
+    assignment = Assignment.model_validate_json((directory / "trial.json").read_bytes())
+    return run(first or ("sh", "-c", script, "program"), assignment, directory)
+
+
+def failed(directory: Path, script: str, *first: str) -> tuple[Failure, str]:
+    with pytest.raises(EvaluationFailed) as raised:
+        ran(directory, script, *first)
+    return raised.value.failure, str(raised.value)
+
+
+def test_numbers_and_objects_are_metrics(tmp_path: Path) -> None:
+    output = '{"loss": 0.5, "acc": {"value": 1, "stderr": 0.1, "n": 9}, "f": {"value": 2, "n": null}}'
+    assert ran(tmp_path, f"echo '{output}' > $2") == {
+        "loss": Metric(value=0.5),
+        "acc": Metric(value=1, stderr=0.1, n=9),
+        "f": Metric(value=2),
+    }
+
+
+def test_the_program_is_told_what_to_do(tmp_path: Path) -> None:
+    ran(tmp_path, 'cp "$1" given; env > environment; pwd > where; echo "{\\"a\\": 1}" > "$2"')
+    assert json.loads((tmp_path / "given").read_text()) == {"x0": 0.5, "x1": 0.5}
+    assert (tmp_path / "where").read_text().strip() == str(tmp_path)
+    environment = (tmp_path / "environment").read_text().splitlines()
+    assert {"ORCHESTRATOR_SEED=11", "ORCHESTRATOR_TRIAL=7"} <= set(environment)
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", '{"value": NaN}', '{"value":1,"stderr":NaN}']
+)
+def test_a_number_that_is_none_is_divergence(tmp_path: Path, number: str) -> None:
+    failure, message = failed(tmp_path, f"""echo '{{"good": 1, "loss": {number}}}' > $2""")
+    assert failure is Failure.DIVERGED
+    assert "loss" in message
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", "is no JSON"),
+        ("{", "is no JSON"),
+        ("[1]", "not an object"),
+        ("{}", "not an object"),
+        ('{"a": "1"}', "'a': value is '1', not a number"),
+        ('{"a": true}', "not a number"),
+        ('{"a": null}', "not a number"),
+        ('{"a": [1]}', "not a number"),
+        ('{"a": {"stderr": 1}}', "has no value"),
+        ('{"a": {"value": 1, "sd": 1}}', "has ['sd']"),
+        ('{"a": {"value": 1, "stderr": -1}}', "cannot be negative"),
+        ('{"a": {"value": 1, "n": 1.5}}', "not a whole number"),
+    ],
+)
+def test_a_malformed_output_is_a_bad_result(tmp_path: Path, output: str, words: str) -> None:
+    failure, message = failed(tmp_path, f"printf '%s' '{output}' > $2")
+    assert failure is Failure.BAD_RESULT
+    assert words in message
+
+
+def test_no_output_is_a_bad_result_even_where_an_earlier_run_left_one(tmp_path: Path) -> None:
+    (tmp_path / "output.json").write_text('{"loss": 1}')
+    failure, message = failed(tmp_path, "true")
+    assert failure is Failure.BAD_RESULT
+    assert "was not written" in message
+
+
+def test_failure_tells_the_last_words(tmp_path: Path) -> None:
+    failure, message = failed(tmp_path, "seq 30 >&2; echo to stdout; exit 4")
+    assert failure is Failure.PROGRAM_ERROR
+    assert message.endswith(" | ".join(str(n) for n in range(19, 31)))
+    assert "exited with 4" in message
+
+
+def test_memory_and_disk_are_told_from_other_failures(tmp_path: Path) -> None:
+    assert failed(tmp_path, "kill -9 $$")[0] is Failure.KILLED
+    assert failed(tmp_path, "echo x >/dev/full")[0] is Failure.DISK_FULL
+    words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
+    assert failed(tmp_path, f"echo '{words}' >&2; exit 1")[0] is Failure.OUT_OF_MEMORY
+    failure, message = failed(tmp_path, "kill -SEGV $$")
+    assert failure is Failure.PROGRAM_ERROR
+    assert "killed by signal 11" in message
+
+
+def test_a_program_that_cannot_start_is_missing(tmp_path: Path) -> None:
+    assert failed(tmp_path, "", "no-such-program")[0] is Failure.MISSING_INPUT
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    failure, message = failed(tmp_path, "", str(tmp_path / "script"))
+    assert failure is Failure.MISSING_INPUT
+    assert "make it executable" in message
+
+
+def test_what_stays_in_the_background_neither_delays_nor_survives(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    ran(tmp_path, 'sleep 60 & echo $! > pid; echo "{\\"a\\": 1}" > $2')
+    assert time.monotonic() - begun < 5
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/cwd").exists()
