@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from orchestrator.executors.base import Executor, JobState, State
 from orchestrator.trial import Evaluation, Failure, Outcome
 
 LOG_TAIL_LINES = 5
+LEAST_FREE_BYTES = 64 * 1024  # with less a job could not write its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,16 @@ class Gatherer:
         *,
         poll_s: float,
         grace_s: float,
+        patience_s: float,
+        say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._executor = executor
         self._metrics = metrics
         self._poll_s = poll_s
         self._grace_s = grace_s
+        self._patience_s = patience_s
+        self._say = say
         self._clock = clock
         self._interval = 0.0  # to the next question; short after a submission, then growing to poll_s
         self._asked_at = -float("inf")
@@ -65,7 +71,7 @@ class Gatherer:
         """One look: the evaluations of those that are settled now.
 
         Raises:
-            StudyStopped: the run directory has not been readable for the grace period and a minute.
+            StudyStopped: an attempt's directory has not been readable for `patience_s`.
         """
         settled = {p.job: e for p in pending if (e := self._result(p)) is not None}
         waiting = [p for p in pending if p.job not in settled]
@@ -111,11 +117,16 @@ class Gatherer:
         message += f" ({said})" if said else ""
         if tail := _tail(pending.directory / "log.out", self._executor.log(pending.job, pending.logs)):
             message += f"; its log ends: {tail}"
+        if shutil.disk_usage(pending.directory).free < LEAST_FREE_BYTES:
+            failure = Failure.DISK_FULL
+            message = f"no space is left on {pending.directory}: {message}"
         return _failed(pending, failure, message, host=state.host)
 
     def _unreadable(self, directory: Path, error: OSError) -> None:
-        since = self._unreadable_since.setdefault(directory, self._clock())
-        if self._clock() - since > self._grace_s + 60:
+        if directory not in self._unreadable_since:
+            self._unreadable_since[directory] = self._clock()
+            self._say(f"{directory}: cannot be read, looking again: {error.strerror}")
+        if self._clock() - self._unreadable_since[directory] >= self._patience_s:
             raise StudyStopped(
                 f"{directory}: cannot be read: {error.strerror}; is the shared filesystem there? "
                 "Nothing is lost: when it is back, `orchestrator resume RUN`"

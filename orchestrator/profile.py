@@ -30,7 +30,7 @@ class ClusterProfile(Section):
     poll_s: Annotated[float, Field(gt=0)] = 30.0  # between two questions to the scheduler
     grace_s: Annotated[float, Field(ge=0)] = 60.0  # a result may show so much later than its job ended
     attempts: Annotated[int, Field(ge=1)] = 2  # when a host or the scheduler, not the program, failed
-    patience_min: Annotated[float, Field(ge=0)] = 30.0  # how long an unreachable scheduler is asked again
+    patience_min: Annotated[float, Field(ge=0)] = 30.0  # how long a scheduler or filesystem may be away
     setup: Many[str] = ()  # shell lines before the job's program
     environment: dict[str, str] = Field(default_factory=dict)
     options: dict[str, str | int | bool] = Field(default_factory=dict)  # the scheduler's own, verbatim

@@ -54,7 +54,12 @@ class Master:
         self._say, self._wait = say, wait
         self._summary = Summary(history)
         self._gatherer = Gatherer(
-            executor, spec.objective.metrics, poll_s=profile.poll_s, grace_s=profile.grace_s
+            executor,
+            spec.objective.metrics,
+            poll_s=profile.poll_s,
+            grace_s=profile.grace_s,
+            patience_s=60 * profile.patience_min,
+            say=say,
         )
         self._submission = Submission(
             run,
@@ -72,19 +77,25 @@ class Master:
         Raises:
             StudyStopped: it cannot go on, or was cancelled; nothing is lost.
         """
-        self._recover()
-        while True:
-            self._lock.beat()
-            if self._run.cancel_is_requested():
-                self._cancel()
-            elif self._history.open_trials:
-                self._work()
-            else:
-                self._check_round()
-                self._tell()
-                if (why := self._ask()) is not None:
-                    self._append("ended", why="done", message=why)
-                    return why
+        try:
+            self._recover()
+            while True:
+                self._lock.beat()
+                if self._run.cancel_is_requested():
+                    self._cancel()
+                elif self._history.open_trials:
+                    self._work()
+                else:
+                    self._check_round()
+                    self._tell()
+                    if (why := self._ask()) is not None:
+                        self._append("ended", why="done", message=why)
+                        return why
+        except OSError as error:  # the disk is full, or the shared filesystem away
+            raise StudyStopped(
+                f"{error.filename or self._run.path}: {error.strerror or error}; "
+                f"nothing is lost: mend that, then `orchestrator resume {self._run.path}`"
+            ) from error
 
     # -- taking up ------------------------------------------------------------------------------------------
 

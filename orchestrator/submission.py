@@ -51,22 +51,17 @@ class Submission:
         """Submit the next attempt of each trial.
 
         Raises:
-            StudyStopped: the scheduler refused, or stayed silent beyond patience; or the disk is full.
+            StudyStopped: the scheduler refused, or stayed silent beyond patience.
+            OSError: the run directory cannot be written.
         """
         attempts = [(trial.number, len(trial.attempts) + 1) for trial in trials]
         token = f"{self._history.token_prefix}{self._history.submission_count:04d}"
         folder = self._run.jobs(token)
         directories = [self._run.attempt(*attempt) for attempt in attempts]
-        try:
-            for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
-                directory.mkdir(parents=True, exist_ok=True)
-                publish(directory / "trial.json", assignment(trial, number).model_dump_json(indent=2))
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyStopped(
-                f"{error.filename or self._run.path}: cannot be written: {error.strerror}; "
-                f"nothing is lost: mend that, then `orchestrator resume {self._run.path}`"
-            ) from error
+        for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
+            directory.mkdir(parents=True, exist_ok=True)
+            publish(directory / "trial.json", assignment(trial, number).model_dump_json(indent=2))
+        folder.mkdir(parents=True, exist_ok=True)
         self._append("submitting", token=token, attempts=[list(attempt) for attempt in attempts])
         try:
             fault_point("before-submit")

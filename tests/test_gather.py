@@ -16,7 +16,7 @@ from orchestrator.executors.base import Executor, JobState, State
 from orchestrator.gather import Gatherer, Pending
 from orchestrator.trial import Evaluation, Failure, Outcome
 
-POLL_S, GRACE_S = 30.0, 60.0
+POLL_S, GRACE_S, PATIENCE_S = 30.0, 60.0, 600.0
 RUNNING, UNKNOWN, LOST = JobState(State.RUNNING), JobState(State.UNKNOWN), JobState(State.LOST)
 ENDED = JobState(State.ENDED, "TIMEOUT", "0:15", "node7", Failure.WALLTIME)
 
@@ -51,8 +51,15 @@ class Round:
     def __init__(self, directory: Path, jobs: int = 1) -> None:
         self.now = 0.0
         self.scheduler = ScriptedScheduler()
+        self.said: list[str] = []
         self.gatherer = Gatherer(
-            self.scheduler, ("loss", "acc"), poll_s=POLL_S, grace_s=GRACE_S, clock=lambda: self.now
+            self.scheduler,
+            ("loss", "acc"),
+            poll_s=POLL_S,
+            grace_s=GRACE_S,
+            patience_s=PATIENCE_S,
+            say=self.said.append,
+            clock=lambda: self.now,
         )
         self.logs = directory / "logs"
         self.logs.mkdir()
@@ -257,7 +264,8 @@ def unhide(pending: Pending) -> None:
 def test_what_cannot_be_read_is_waited_for_and_then_stops_the_study(one: Round, state: JobState) -> None:
     one.scheduler.state = state
     hide(one.pending[0])
-    assert one.settled_after(GRACE_S + 60) is None
+    assert one.settled_after(PATIENCE_S) is None
+    assert len(one.said) == 1
     with pytest.raises(StudyStopped, match=r"0: cannot be read: .*resume"):
         one.settled_after(3)
 

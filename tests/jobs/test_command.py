@@ -91,7 +91,7 @@ def test_failure_tells_the_last_words(tmp_path: Path) -> None:
 
 def test_memory_and_disk_are_told_from_other_failures(tmp_path: Path) -> None:
     assert failed(tmp_path, "kill -9 $$")[0] is Failure.KILLED
-    assert failed(tmp_path, "echo x >/dev/full")[0] is Failure.DISK_FULL
+    assert failed(tmp_path, "cat /proc/version >/dev/full")[0] is Failure.DISK_FULL
     words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
     assert failed(tmp_path, f"echo '{words}' >&2; exit 1")[0] is Failure.OUT_OF_MEMORY
     failure, message = failed(tmp_path, "kill -SEGV $$")
