@@ -100,10 +100,10 @@ def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) ->
     names = [name for name in values if len(values[name]) > 1 or len(searched) == 1]
     metrics = (summary.metric, *summary.reported)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("trial", "round", *names, *metrics):
+    for title in ("trial", *names, *metrics):
         # Titles are broken to keep the columns narrow; numbers never.
         table.add_column(title.replace("_", "\n").replace("/", "/\n"), justify="right", no_wrap=True)
-    table.add_column("outcome")
+    table.add_column("outcome", no_wrap=True)
     table.add_column("time", no_wrap=True, justify="right")
     for trial in summary.history.trials[-last:] if last else summary.history.trials:
         evaluation = summary.history.evaluation(trial)
@@ -119,7 +119,6 @@ def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) ->
         own = evaluation is not None and trial.shares is None
         table.add_row(
             f"★ {trial.number}" if best else str(trial.number),
-            str(trial.round + 1),
             *map(escape, cells),
             *[value_text(scored.get(name)) for name in metrics],
             Text(word, STYLES.get(word.split()[0], "red")),
