@@ -115,18 +115,18 @@ def test_the_state_says_how_the_study_ended(tmp_path: Path, why: str, state: str
 
 def test_the_table_marks_the_incumbent_and_says_what_became_of_each_trial(run: RunDirectory) -> None:
     head, *rows = shown(trials_view(run, look(run)))
-    assert head.split() == ["trial", "round", "rate", "rank", "loss", "acc", "outcome", "time"]
+    assert head.split() == ["trial", "rate", "rank", "loss", "acc", "outcome", "time"]
     assert [row.split() for row in rows] == [
-        ["0", "1", "base", "2.500", "±", "0.050", "—", "ok", "2", "min"],
-        ["1", "1", "0.1", "2", "2.100", "±", "0.040", "—", "ok", "2", "min"],
-        ["2", "1", "0.01", "4", "—", "—", "diverged", "2", "min"],
-        ["3", "1", "0.001", "8", "1.700", "±", "0.030", "—", "ok", "2", "min"],
-        ["4", "1", "0.0001", "16", "1.900", "±", "0.030", "—", "ok", "2", "min"],
-        ["★", "5", "2", "1e-05", "32", "1.680", "±", "0.030", "—", "ok", "2", "min"],
-        ["6", "2", "1e-06", "64", "—", "—", "out_of_memory", "2", "min"],
-        ["7", "2", "1e-07", "128", "1.950", "±", "0.020", "—", "ok", "2", "min"],
-        ["8", "2", "0.001", "8", "1.700", "±", "0.030", "—", "shared", "with", "3"],
-        ["9", "2", "1e-08", "256", "2.200", "±", "0.060", "—", "ok", "2", "min"],
+        ["0", "base", "2.500", "±", "0.050", "—", "ok", "2", "min"],
+        ["1", "0.1", "2", "2.100", "±", "0.040", "—", "ok", "2", "min"],
+        ["2", "0.01", "4", "—", "—", "diverged", "2", "min"],
+        ["3", "0.001", "8", "1.700", "±", "0.030", "—", "ok", "2", "min"],
+        ["4", "0.0001", "16", "1.900", "±", "0.030", "—", "ok", "2", "min"],
+        ["★", "5", "1e-05", "32", "1.680", "±", "0.030", "—", "ok", "2", "min"],
+        ["6", "1e-06", "64", "—", "—", "out_of_memory", "2", "min"],
+        ["7", "1e-07", "128", "1.950", "±", "0.020", "—", "ok", "2", "min"],
+        ["8", "0.001", "8", "1.700", "±", "0.030", "—", "shared", "with", "3"],
+        ["9", "1e-08", "256", "2.200", "±", "0.060", "—", "ok", "2", "min"],
     ]
 
 
@@ -147,7 +147,7 @@ def test_the_table_can_keep_to_the_newest(run: RunDirectory) -> None:
 def test_a_value_that_looks_like_markup_is_shown_as_it_is(run: RunDirectory) -> None:
     story = Story().ask({"kind": "[red]"}, {"kind": "[/red]"}, {"kind": "x[1]"})
     _, *rows = shown(trials_view(run, story.summary))
-    assert [row.split()[2] for row in rows] == ["[red]", "[/red]", "x[1]"]
+    assert [row.split()[1] for row in rows] == ["[red]", "[/red]", "x[1]"]
 
 
 def test_a_study_that_has_just_begun_has_views_too(tmp_path: Path) -> None:
