@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.limits import lora_problems
+from jobs.prepared import require_prepared
 from jobs.synthetic import FUNCTIONS
-from orchestrator import algorithms
+from orchestrator import algorithms, executors
 from orchestrator.errors import InputError
 from orchestrator.evaluation import (
     HYPERPARAMETERS,
@@ -22,11 +21,11 @@ from orchestrator.evaluation import (
     LitGPTEvaluation,
 )
 from orchestrator.executors.base import Resources
-from orchestrator.profile import ClusterProfile
+from orchestrator.profile import ClusterProfile, read_profile
 from orchestrator.space import Choice, Float, Int
 from orchestrator.spec import WRONG, Entries, Knowledge, Objective, Parameter, StudySpec, read_study
 from orchestrator.tomlfile import near
-from orchestrator.trial import Configuration, Observation, Value
+from orchestrator.trial import Value
 
 # Each hyperparameter alone: the bounds of its field.
 _FIELDS: dict[str, TypeAdapter[Value]] = {
@@ -44,6 +43,56 @@ def read_checked_study(path: Path, directory: Path | None = None) -> StudySpec:
     return read_study(path, Knowledge(algorithms.check_options, _evaluation_problems, _own_space), directory)
 
 
+def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile, Path]:
+    """Read a study and the profile it is to run under.
+
+    Returns:
+        Study, profile, and the profile's file.
+
+    Raises:
+        InputError: with the problems of both files, or of the two together.
+    """
+    problems: list[str] = []
+    spec = found = None
+    try:
+        spec = read_checked_study(study)
+    except InputError as error:
+        problems += error.problems
+    try:
+        found = read_profile(profile_name)
+        executors.create(found[0].scheduler, resources(found[0]))
+    except InputError as error:
+        problems += error.problems
+    if spec is not None and found is not None:
+        gpus = found[0].gpus
+        if spec.budget.gpu_hours is not None and not gpus:
+            problems.append(
+                f"{study}: budget.gpu_hours: profile {profile_name} has no GPUs: give `evaluations`"
+            )
+    if spec is None or found is None or problems:
+        raise InputError(problems)
+    return spec, *found
+
+
+def prepared_inputs(spec: StudySpec, cache: Path, *, sources: bool = True) -> str:
+    """Digest of what `prepare` froze for the study; empty if its evaluation reads nothing of that kind.
+
+    Args:
+        spec: the study.
+        cache: the shared cache.
+        sources: also demand that the user's own files are as they were.
+
+    Raises:
+        InputError: something is missing or changed, or the model does not allow the space's ranks.
+    """
+    if not isinstance(spec.evaluation, LitGPTEvaluation):
+        return ""
+    prepared = require_prepared(spec.evaluation, cache, sources=sources)
+    if problems := _rank_problems(spec.evaluation, spec.space.parameters | spec.space.fixed, prepared.model):
+        raise InputError([f"{spec.path}: space.lora_rank: {what}" for what in problems])
+    return prepared.digest
+
+
 def resources(profile: ClusterProfile) -> Resources:
     """What one evaluation asks of the scheduler under this profile."""
     return Resources(
@@ -55,62 +104,6 @@ def resources(profile: ClusterProfile) -> Resources:
         environment=profile.environment,
         options=profile.options,
     )
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a study would do, and at most cost.
-
-    Attributes:
-        batch: configurations of the first round.
-        rounds: how many rounds the budget takes; a tree's depend on the scores, so on a made-up objective.
-        wall_clock_h: if every evaluation took its whole wall-time and none waited in the queue.
-        host_hours: if every evaluation took its whole wall-time.
-    """
-
-    batch: list[Configuration]
-    rounds: int
-    wall_clock_h: float
-    host_hours: float
-    gpu_hours: float
-
-
-def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
-    """Ask for the first batch, and play the study through on a made-up objective."""
-    budget = spec.budget.evaluations
-    each_h = profile.walltime_min / 60
-    if budget is None:
-        assert spec.budget.gpu_hours is not None
-        budget = max(1, math.ceil(spec.budget.gpu_hours / (each_h * profile.gpus * profile.hosts or each_h)))
-    batch = _algorithm(spec.algorithm, spec, profile, budget).ask(min(budget, profile.max_jobs))
-    # A surrogate's fits would take minutes here; its tree sweeps about as SOO's does.
-    simple = {"bamsoo": "soo"}.get(spec.algorithm)
-    widths = _widths(simple or spec.algorithm, spec, profile, budget)
-    jobs = budget + spec.include_base
-    with_base = [widths[0] + spec.include_base, *widths[1:]]
-    waves = sum(math.ceil(width / profile.max_jobs) for width in with_base)
-    return Forecast(
-        batch=[spec.space.decode(suggestion.point) for suggestion in batch],
-        rounds=len(widths),
-        wall_clock_h=waves * each_h,
-        host_hours=jobs * profile.hosts * each_h,
-        gpu_hours=jobs * profile.hosts * profile.gpus * each_h,
-    )
-
-
-def _algorithm(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> algorithms.Algorithm:
-    options = spec.options if name == spec.algorithm else {}
-    capacity = profile.max_jobs
-    return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity, **options)
-
-
-def _widths(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> list[int]:
-    algorithm = _algorithm(name, spec, profile, budget)
-    widths: list[int] = []
-    while sum(widths) < budget and (batch := algorithm.ask(min(profile.max_jobs, budget - sum(widths)))):
-        widths.append(len(batch))
-        algorithm.tell([Observation(s.id, -sum((u - 0.7) ** 2 for u in s.point)) for s in batch])
-    return widths
 
 
 def _own_space(evaluation: AnyEvaluation) -> Entries | None:
@@ -168,15 +161,22 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
     for name, entry in entries.items():
         if name in HYPERPARAMETERS and entry is not WRONG:
             problems += [(f"space.{name}", what) for what in _value_problems(name, entry)]
-    highest = _highest(entries.get("lora_rank"))
-    shape = Path(evaluation.model) / "model_config.yaml"
-    if highest is not None and shape.is_file():
-        try:
-            found = lora_problems(shape, evaluation.lora_layers, highest)
-            problems += [("space.lora_rank", what) for what in found]
-        except InputError as error:
-            problems += [("evaluation.model", what) for what in error.problems]
+    try:
+        problems += [
+            ("space.lora_rank", what) for what in _rank_problems(evaluation, entries, evaluation.model)
+        ]
+    except InputError as error:
+        problems += [("evaluation.model", what) for what in error.problems]
     return problems
+
+
+def _rank_problems(evaluation: LitGPTEvaluation, entries: Entries, model: str) -> list[str]:
+    """Why the model allows no such ranks; nothing is said of one that is not there yet."""
+    shape = Path(model) / "model_config.yaml"
+    highest = _highest(entries.get("lora_rank"))
+    if highest is None or not shape.is_file():
+        return []
+    return lora_problems(shape, evaluation.lora_layers, highest)
 
 
 def _value_problems(name: str, entry: Parameter | Value) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator import __version__, algorithms, executors
-from orchestrator.check import read_checked_study, resources
+from orchestrator.check import prepared_inputs, read_checked_study, resources
 from orchestrator.errors import InputError
 from orchestrator.history import History
 from orchestrator.ledger import Ledger, read
@@ -23,8 +23,16 @@ from orchestrator.spec import StudySpec
 from orchestrator.study import Master
 
 
-def create_run(spec: StudySpec, profile: ClusterProfile, profile_path: Path) -> RunDirectory:
+def create_run(
+    spec: StudySpec, profile: ClusterProfile, profile_path: Path, inputs: str = ""
+) -> RunDirectory:
     """Make the run directory with the ledger's first record; it appears whole or not at all.
+
+    Args:
+        spec: the study.
+        profile: where it runs.
+        profile_path: the profile's file, to be copied.
+        inputs: digest of what was prepared for it.
 
     Raises:
         InputError: it exists already, or cannot be made.
@@ -43,7 +51,7 @@ def create_run(spec: StudySpec, profile: ClusterProfile, profile_path: Path) -> 
         run.study.write_text(spec.text, encoding="utf-8")
         shutil.copyfile(profile_path, run.profile)
         ledger = Ledger(run.ledger)
-        ledger.append("created", **_created(spec, profile))
+        ledger.append("created", **_created(spec, profile), inputs=inputs)
         ledger.close()
         building.rename(target)
     except OSError as error:
@@ -69,6 +77,8 @@ def drive(
         history = History.replay(read(run.ledger))
         spec = _launched_study(run, history, check_original=not as_launched)
         profile, _ = read_profile(str(run.profile))
+        if not run.cancel_is_requested():
+            _check_inputs(run, spec, history)
         ledger = Ledger(run.ledger)
         try:
             if history.ended is not None and history.ended["why"] == "done":
@@ -97,6 +107,15 @@ def drive(
             return master.run()
         finally:
             ledger.close()
+
+
+def _check_inputs(run: RunDirectory, spec: StudySpec, history: History) -> None:
+    """Raises: InputError: what the trials read is gone, or is not what it was at launch."""
+    if prepared_inputs(spec, run.cache, sources=False) != history.created["inputs"]:
+        raise InputError(
+            f"{run.path}: model, data or tasks were prepared anew since launch and are not what they were; "
+            "scores would not compare: launch a study of another name"
+        )
 
 
 def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:

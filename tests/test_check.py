@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import forecast, read_checked_study, resources
+from orchestrator.check import read_checked_study, resources
 from orchestrator.errors import InputError
+from orchestrator.forecast import forecast
 from orchestrator.profile import ClusterProfile
 from orchestrator.spec import StudySpec
 from tests.builders import LITGPT, line_of, write_study

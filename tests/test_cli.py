@@ -196,3 +196,21 @@ def test_a_command_that_is_missing_stops_the_study_with_one_line(tmp_path: Path)
     [line] = done.stderr.strip().splitlines()
     assert "missing_input" in line
     assert "/nowhere/python" in line
+
+
+def test_a_scheduler_that_is_not_driven_leaves_nothing_behind(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    text = refused(
+        orchestrator(
+            "launch", study, "--profile", "grid5000-chuc", cwd=tmp_path, environment={"HOME": str(tmp_path)}
+        )
+    )
+    assert "scheduler 'oar' is not driven by this version; it drives local, slurm" in text
+    assert not (tmp_path / "orchestrator").exists()
+
+
+def test_a_budget_of_gpu_hours_needs_gpus(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    study.write_text(study.read_text().replace("evaluations = 4", "gpu_hours = 2.0"))
+    text = refused(orchestrator("check", study, "--profile", tmp_path / "profile.toml", cwd=tmp_path))
+    assert "has no GPUs: give `evaluations`" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -93,18 +94,36 @@ def test_a_base_model_that_vanished_stops_the_study_with_one_line(tmp_path: Path
     assert refused.returncode == 2
     assert f"{llm}/base" in refused.stderr
     assert "orchestrator prepare" in refused.stderr
-    # … and if it vanishes after the launch:
+    # … and if it vanishes between launch and job:
     shutil.move(llm / "elsewhere", llm / "base")
-    run = run_study(tmp_path, study, fault="before-submitting:1")
-    shutil.move(llm / "base", llm / "elsewhere")
-    stopped = run_study(tmp_path, study, resume=True)
+    vanishing = f"max_jobs = 1\nsetup = ['mv {llm}/base {llm}/elsewhere']"
+    write_profile(tmp_path, PROFILE.replace("max_jobs = 3", vanishing))
+    stopped = run_study(tmp_path, study)
     assert stopped.code == 1
     [line] = stopped.errors.strip().splitlines()
     assert "missing_input" in line
     assert "orchestrator prepare" in line
+    # Resuming is refused until it is back.
+    refused = orchestrator("resume", stopped.path, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "orchestrator prepare" in refused.stderr
     shutil.move(llm / "elsewhere", llm / "base")
+    shutil.copy(profile, stopped.path / "profile.toml")
+    mended = (stopped.path / "profile.toml").read_text().replace("mv ", "true ")
+    (stopped.path / "profile.toml").write_text(mended)
     assert run_study(tmp_path, study, resume=True).code == 0
-    assert run.path == stopped.path
+
+
+def test_data_that_were_prepared_anew_since_launch_are_not_resumed_on(tmp_path: Path) -> None:
+    data = tmp_path / "llm" / "sft" / "train.json"
+    shutil.copytree(shared_data("llm"), tmp_path / "llm")
+    study = prepared_study(tmp_path, PROFILE, tmp_path / "llm", evaluations=4)
+    run = run_study(tmp_path, study, fault="before-submitting:1")
+    data.write_text(json.dumps(json.loads(data.read_text())[:500]))
+    prepared_study(tmp_path, PROFILE, tmp_path / "llm", evaluations=4)
+    refused = orchestrator("resume", run.path, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "prepared anew since launch" in refused.stderr
 
 
 @pytest.fixture(autouse=True)

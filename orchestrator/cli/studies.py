@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli.console import AsJson, Detach, Profile, Study, app, out, print_json, say, two_columns
 from orchestrator.cli.master import go
 from orchestrator.errors import InputError
-
-if TYPE_CHECKING:
-    from orchestrator.profile import ClusterProfile
-    from orchestrator.spec import StudySpec
 
 
 @app.command()
@@ -44,11 +40,12 @@ def init(
 def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
     from orchestrator import executors
-    from orchestrator.check import forecast, resources
+    from orchestrator.check import prepared_inputs, read_both, resources
+    from orchestrator.forecast import forecast
     from orchestrator.summary import seconds_text
 
-    spec, place, _ = _read(study, profile)
-    _require_prepared(spec, place)
+    spec, place, _ = read_both(study, profile)
+    prepared_inputs(spec, place.cache_path)
     coming = forecast(spec, place)
     run = place.runs_path / spec.name
     token = f"{spec.name[:24]}-000000-0000"
@@ -84,7 +81,9 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
 @app.command()
 def prepare(study: Study, profile: Profile = "local") -> None:
     """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
-    spec, place, _ = _read(study, profile)
+    from orchestrator.check import read_both
+
+    spec, place, _ = read_both(study, profile)
     if spec.evaluation.kind != "litgpt":
         out.print(f"a {spec.evaluation.kind} evaluation needs no preparation")
         return
@@ -97,11 +96,12 @@ def prepare(study: Study, profile: Profile = "local") -> None:
 @app.command()
 def launch(study: Study, profile: Profile, detach: Detach = False) -> None:
     """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
+    from orchestrator.check import prepared_inputs, read_both
     from orchestrator.launch import create_run
 
-    spec, place, profile_path = _read(study, profile)
-    _require_prepared(spec, place)
-    run = create_run(spec, place, profile_path)
+    spec, place, profile_path = read_both(study, profile)
+    inputs = prepared_inputs(spec, place.cache_path)
+    run = create_run(spec, place, profile_path, inputs)
     out.print(f"run directory: {run.path}", markup=False)
     go(run, detach=detach)
 
@@ -131,30 +131,3 @@ def algorithms(as_json: AsJson = False) -> None:
         print_json(found)
     else:
         two_columns(found)
-
-
-def _read(study: Path, profile: str) -> tuple[StudySpec, ClusterProfile, Path]:
-    """Both files, with the problems of both in one report."""
-    from orchestrator.check import read_checked_study
-    from orchestrator.profile import read_profile
-
-    problems: list[str] = []
-    spec = place = None
-    try:
-        spec = read_checked_study(study)
-    except InputError as error:
-        problems += error.problems
-    try:
-        place = read_profile(profile)
-    except InputError as error:
-        problems += error.problems
-    if spec is None or place is None:
-        raise InputError(problems)
-    return spec, *place
-
-
-def _require_prepared(spec: StudySpec, place: ClusterProfile) -> None:
-    if spec.evaluation.kind == "litgpt":
-        from jobs.prepare import require_prepared
-
-        require_prepared(spec.evaluation, place.cache_path)
