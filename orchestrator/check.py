@@ -23,7 +23,7 @@ from orchestrator.evaluation import (
 from orchestrator.executors.base import Resources
 from orchestrator.profile import ClusterProfile, read_profile
 from orchestrator.space import Choice, Float, Int
-from orchestrator.spec import WRONG, Entries, Knowledge, Objective, Parameter, StudySpec, read_study
+from orchestrator.spec import WRONG, Entries, Knowledge, Parameter, StudySpec, Wanted, read_study
 from orchestrator.tomlfile import near
 from orchestrator.trial import Value
 
@@ -115,15 +115,14 @@ def _own_space(evaluation: AnyEvaluation) -> Entries | None:
 
 
 def _evaluation_problems(
-    evaluation: AnyEvaluation, entries: Entries, objective: Objective | None
+    evaluation: AnyEvaluation, entries: Entries, wanted: Wanted
 ) -> list[tuple[str, str]]:
-    """Problems of an evaluation with this space and this objective, as (key, what)."""
+    """Problems of an evaluation with this space and these wanted metrics, as (key, what)."""
     if isinstance(evaluation, CommandEvaluation):
         return []
     if isinstance(evaluation, LitGPTEvaluation):
         problems = _litgpt_problems(evaluation, entries)
-        wanted = objective.metrics if objective else ()
-        unknown = [metric for metric in wanted if not evaluation.gives(metric)]
+        unknown = [(key, metric) for key, metric in wanted if not evaluation.gives(metric)]
         known = ["val_loss", "train_loss", "train_seconds"]
         known += [f"{task.name}/{measure}" for task in evaluation.tasks for measure in ("acc", "acc_norm")]
     else:
@@ -137,15 +136,9 @@ def _evaluation_problems(
                 problems.append(
                     ("space", f"{evaluation.function} takes {', '.join(names)}; got {', '.join(entries)}")
                 )
-        unknown = [metric for metric in objective.metrics if metric != "value"] if objective else []
+        unknown = [(key, metric) for key, metric in wanted if metric != "value"]
         known = ["value"]
-    problems += [
-        (
-            "objective.metric" if objective and metric == objective.metric else "objective.report",
-            f'no evaluation gives "{metric}"{near(metric, known)}',
-        )
-        for metric in unknown
-    ]
+    problems += [(key, f'no evaluation gives "{metric}"{near(metric, known)}') for key, metric in unknown]
     return problems
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.errors import InputError
 from orchestrator.evaluation import (
@@ -25,9 +26,9 @@ from orchestrator.trial import Value
 
 Parameter = Float | Int | Choice
 Entries = dict[str, Parameter | Value]  # a search axis, or a fixed value
+Wanted = list[tuple[str, str]]  # key in the file, metric
 WRONG: Value = "(wrong)"  # stands for an entry with problems: nobody need be told to add it
 DEMO = "demo"  # in place of a path: what `prepare` makes on the spot
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
 class Budget(Section):
@@ -135,17 +136,25 @@ class Knowledge:
 
     Attributes:
         algorithm: problems of an algorithm's name and options.
-        evaluation: problems, as (key, what), of an evaluation with this space and this objective.
+        evaluation: problems, as (key, what), of an evaluation with this space and these wanted metrics.
         own_space: the space that an evaluation brings along; None if it has none.
     """
 
     algorithm: Callable[[str, dict[str, Any]], list[str]]
-    evaluation: Callable[[AnyEvaluation, Entries, Objective | None], list[tuple[str, str]]]
+    evaluation: Callable[[AnyEvaluation, Entries, Wanted], list[tuple[str, str]]]
     own_space: Callable[[AnyEvaluation], Entries | None]
 
 
+def _directory_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            "it names the run's directory: up to 64 of A-Z a-z 0-9 _ . - after a letter or digit"
+        )
+    return name
+
+
 class _Head(Section):
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Annotated[str, AfterValidator(_directory_name)]
     seed: Annotated[int, Field(ge=0)]
     include_base: bool = False
 
@@ -188,7 +197,7 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
     algorithm, options = _algorithm(file, tables["algorithm"], knowledge, problems)
     entries = _space(file, tables["space"], evaluation, knowledge, problems)
     if evaluation is not None:
-        found = knowledge.evaluation(evaluation, entries, objective)
+        found = knowledge.evaluation(evaluation, entries, _wanted(tables["objective"]))
         problems += [file.problem(key.split("."), what) for key, what in found]
     if budget is not None and budget.evaluations is None and algorithm == "lhs":
         problems.append(file.problem(("budget",), "lhs draws its whole design at once: give `evaluations`"))
@@ -211,6 +220,14 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
         path=path,
         text=file.text,
     )
+
+
+def _wanted(table: dict[str, Any]) -> Wanted:
+    """The metrics an objective names, whatever else is wrong with it."""
+    reported = table.get("report", [])
+    named = [("objective.metric", table.get("metric"))]
+    named += [("objective.report", metric) for metric in (reported if isinstance(reported, list) else [])]
+    return [(key, metric) for key, metric in named if isinstance(metric, str)]
 
 
 def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:

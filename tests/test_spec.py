@@ -156,7 +156,7 @@ value = 3
         evaluation=LITGPT["evaluation"] + "batch_sise = 4\n",
     )
     lines = [
-        ('name = "a/b"', "name: ", "match pattern"),
+        ('name = "a/b"', "name: ", "it names the run's directory"),
         ("seed =", "seed: ", "greater than or equal to 0, got -1"),
         ("sed =", "sed: ", 'unknown key; did you mean "seed"?'),
         ("evaluation =", "budget.evaluation: ", 'unknown key; did you mean "evaluations"?'),
