@@ -20,10 +20,10 @@ from orchestrator.evaluation import (
     Hyperparameters,
     LitGPTEvaluation,
 )
-from orchestrator.executors.base import Resources
 from orchestrator.profile import ClusterProfile, read_profile
 from orchestrator.space import Choice, Float, Int
 from orchestrator.spec import WRONG, Entries, Knowledge, Parameter, StudySpec, Wanted, read_study
+from orchestrator.submission import resources
 from orchestrator.tomlfile import near
 from orchestrator.trial import Value
 
@@ -91,19 +91,6 @@ def prepared_inputs(spec: StudySpec, cache: Path, *, sources: bool = True) -> st
     if problems := _rank_problems(spec.evaluation, spec.space.parameters | spec.space.fixed, prepared.model):
         raise InputError([f"{spec.path}: space.lora_rank: {what}" for what in problems])
     return prepared.digest
-
-
-def resources(profile: ClusterProfile) -> Resources:
-    """What one evaluation asks of the scheduler under this profile."""
-    return Resources(
-        hosts=profile.hosts,
-        gpus=profile.gpus,
-        walltime_min=profile.walltime_min,
-        max_jobs=profile.max_jobs,
-        setup=profile.setup,
-        environment=profile.environment,
-        options=profile.options,
-    )
 
 
 def _own_space(evaluation: AnyEvaluation) -> Entries | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator import __version__, algorithms, executors
-from orchestrator.check import prepared_inputs, read_checked_study, resources
+from orchestrator.check import prepared_inputs, read_checked_study
 from orchestrator.errors import InputError
 from orchestrator.history import History
 from orchestrator.ledger import Ledger, read
@@ -21,6 +21,7 @@ from orchestrator.profile import ClusterProfile, read_profile
 from orchestrator.run import MasterLock, MasterProcess, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.study import Master
+from orchestrator.submission import resources
 
 
 def create_run(

@@ -17,7 +17,15 @@ from orchestrator.executors.base import JobState
 from orchestrator.history import History, Trial
 from orchestrator.ledger import read
 from orchestrator.run import RunDirectory
-from orchestrator.summary import Summary, configuration_text, duration_s, outcome, seconds_text, value_text
+from orchestrator.summary import (
+    Summary,
+    configuration_text,
+    duration_s,
+    number_text,
+    outcome,
+    seconds_text,
+    value_text,
+)
 
 STYLES = {"ok": "green", "running": "cyan", "submitted": "cyan", "shared": "dim", "waiting": "dim"}
 
@@ -111,7 +119,7 @@ def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) ->
         word = _word(run, summary, trial)
         base = ["base", *[""] * (len(names) - 1)] if names else []
         cells = (
-            [_number(trial.configuration.get(name)) for name in names]
+            [number_text(trial.configuration.get(name, "")) for name in names]
             if trial.suggestion is not None
             else base
         )
@@ -192,7 +200,3 @@ def _word(run: RunDirectory, summary: Summary, trial: Trial) -> str:
     if attempt is not None and (run.attempt(trial.number, attempt.number) / "claim.json").exists():
         return "running"
     return outcome(summary, trial)
-
-
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)

@@ -15,14 +15,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.errors import SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor
+from orchestrator.executors.base import Executor, Resources
 from orchestrator.faults import fault_point
 from orchestrator.files import dumps, publish, publish_once
 from orchestrator.history import History, Trial
+from orchestrator.profile import ClusterProfile
 from orchestrator.run import RunDirectory
 from orchestrator.trial import Assignment
 
 Append = Callable[..., Any]  # append(kind, **fields): to the ledger, and folded into the history
+
+
+def resources(profile: ClusterProfile) -> Resources:
+    """What one evaluation asks of the scheduler under this profile."""
+    return Resources(
+        hosts=profile.hosts,
+        gpus=profile.gpus,
+        walltime_min=profile.walltime_min,
+        max_jobs=profile.max_jobs,
+        setup=profile.setup,
+        environment=profile.environment,
+        options=profile.options,
+    )
 
 
 class Submission:

@@ -136,11 +136,13 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def number_text(value: object) -> str:
+    """A value of a configuration, a number short enough for a table."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def configuration_text(trial: Trial) -> str:
-    """`learning_rate=0.003 lora_rank=8`, numbers short enough for a table."""
+    """`learning_rate=0.003 lora_rank=8`."""
     if trial.suggestion is None:
         return "base model, untouched"
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.configuration.items()
-    )
+    return " ".join(f"{name}={number_text(value)}" for name, value in trial.configuration.items())

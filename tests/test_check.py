@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import read_checked_study, resources
+from orchestrator.check import read_checked_study
 from orchestrator.errors import InputError
 from orchestrator.forecast import forecast
 from orchestrator.profile import ClusterProfile
 from orchestrator.spec import StudySpec
+from orchestrator.submission import resources
 from tests.builders import LITGPT, line_of, write_study
 
 MODEL_CONFIG = "n_embd: 32\nn_head: 4\nn_query_groups: 1\nhead_size: 8\npadded_vocab_size: 100\n"

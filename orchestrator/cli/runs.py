@@ -65,9 +65,9 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
 def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Show this study's jobs as the scheduler sees them, beside what we know."""
     from orchestrator import executors
-    from orchestrator.check import resources
     from orchestrator.monitor import jobs, jobs_view, look
     from orchestrator.profile import read_profile
+    from orchestrator.submission import resources
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)

@@ -40,9 +40,10 @@ def init(
 def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
     from orchestrator import executors
-    from orchestrator.check import prepared_inputs, read_both, resources
+    from orchestrator.check import prepared_inputs, read_both
     from orchestrator.forecast import forecast
-    from orchestrator.summary import seconds_text
+    from orchestrator.submission import resources
+    from orchestrator.summary import number_text, seconds_text
 
     spec, place, _ = read_both(study, profile)
     prepared_inputs(spec, place.cache_path)
@@ -66,7 +67,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
         return
     out.print(f"[bold]{spec.name}[/]: {study} is valid. First batch, {spec.algorithm}:")
     for number, configuration in enumerate(coming.batch):
-        values = "  ".join(f"{name} = {value!r}" for name, value in configuration.items())
+        values = "  ".join(f"{name} = {number_text(value)}" for name, value in configuration.items())
         out.print(f"  {number}: {values}", markup=False)
     out.print(f"\n[bold]What would be submitted[/] ({place.scheduler}):")
     out.print(script.rstrip(), markup=False)
