@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from orchestrator.figure import draw_progress
 from orchestrator.files import publish
 from orchestrator.history import Trial
 from orchestrator.run import RunDirectory
@@ -16,15 +19,13 @@ def write_report(run: RunDirectory, summary: Summary) -> Path:
     """Write report.md, trials.csv and progress.png to the run's report directory; return report.md."""
     run.report.mkdir(exist_ok=True)
     _table(summary).to_csv(run.report / "trials.csv", index=False)
-    _figure(summary, run.report / "progress.png")
+    draw_progress(summary, run.report / "progress.png")
     path = run.report / "report.md"
     publish(path, _markdown(summary))
     return path
 
 
-def _table(summary: Summary) -> Any:
-    import pandas as pd  # noqa: PLC0415 — a third of a second that `status` does not pay
-
+def _table(summary: Summary) -> pd.DataFrame:
     rows = []
     for trial in summary.history.trials:
         evaluation = summary.history.evaluation(trial)
@@ -115,44 +116,6 @@ def _row(summary: Summary, trial: Trial) -> list[str]:
     word = outcome(summary, trial) if trial.shares is None else f"shared with {trial.shares}"
     time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.shares is None else ""
     return [f"{mark}{trial.number}", str(trial.round + 1), configuration_text(trial), *values, word, time_]
-
-
-def _figure(summary: Summary, path: Path) -> None:
-    """Each evaluation's objective with its standard error, the incumbent's line, failures at the edge."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 — a second that `status` does not pay
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
-
-    own = summary.history.spent
-    scored = [(t.number, value) for t in own if (value := summary.objective(t)) is not None]
-    failed = [t.number for t in own if t.evaluation is not None and t.evaluation.failure is not None]
-    figure = Figure(figsize=(7.5, 4), layout="constrained")
-    axes = figure.subplots()
-    if scored:
-        numbers, values = zip(*scored, strict=True)
-        centers = [value.value for value in values]
-        errors = [value.stderr or 0.0 for value in values]
-        axes.errorbar(
-            numbers, centers, yerr=errors, fmt="o", ms=5, color="#4477aa", label="evaluation ± 1 SE"
-        )
-        pick = min if summary.history.created["objective"]["direction"] == "minimize" else max
-        best = [pick(centers[: i + 1]) for i in range(len(centers))]
-        axes.step(numbers, best, where="post", color="#228833", label="best so far")
-    if failed:
-        axes.plot(
-            failed,
-            [0.02] * len(failed),
-            "x",
-            color="#cc3311",
-            transform=axes.get_xaxis_transform(),
-            label="failed: no score",
-        )
-    if (base := summary.base) is not None and (value := summary.objective(base)) is not None:
-        axes.axhline(value.value, color="#999999", ls="--", label="base model")
-    axes.set(xlabel="trial", ylabel=summary.metric, title=str(summary.history.created["study"]))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)  # inside, its marks pass for data
-    figure.savefig(path, dpi=150)
 
 
 def _toml(value: object) -> str:
