@@ -21,8 +21,9 @@ from orchestrator.evaluation import (
     LitGPTEvaluation,
 )
 from orchestrator.profile import ClusterProfile, read_profile
+from orchestrator.sections import Parameter
 from orchestrator.space import Choice, Float, Int
-from orchestrator.spec import WRONG, Entries, Knowledge, Parameter, StudySpec, Wanted, read_study
+from orchestrator.spec import WRONG, Entries, Knowledge, StudySpec, Wanted, read_study
 from orchestrator.submission import resources
 from orchestrator.tomlfile import near
 from orchestrator.trial import Value
