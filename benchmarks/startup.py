@@ -3,7 +3,7 @@
     python benchmarks/startup.py [TRIALS]
 
 Each is the median of 7 runs, beside a bare interpreter's start and the import of typer, rich and pydantic
-in the same session. The last round of the run is under way, so that `queue` has jobs to ask for. The goal is
+in the same run. The last round of the run is under way, so that `queue` has jobs to ask for. The goal is
 less than .5 s.
 """
 
