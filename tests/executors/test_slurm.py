@@ -251,7 +251,6 @@ def test_accounting_knows_what_has_left_the_queue(slurm_accounting: SlurmCluster
     slurm_accounting.faults.pause("slurmdbd")
     paused = executor()
     paused._queue = dict  # type: ignore[method-assign]
-    began = time.monotonic()
     assert paused.poll(jobs)[jobs[0]].state is State.UNKNOWN
     slurm_accounting.faults.cont("slurmdbd")
 
