@@ -78,7 +78,7 @@ def read_metrics(path: Path) -> dict[str, Metric]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _bad(path, "was not written: write a JSON object of metrics to the last argument") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise _bad(path, f"is no JSON ({error})") from error
     if not isinstance(content, dict) or not content:
         raise _bad(path, f'holds {_excerpt(content)}, not an object of metrics as {{"loss": 0.5}}')
@@ -101,6 +101,8 @@ def _metric(path: Path, name: str, value: Any) -> Metric:
             raise _bad(
                 path, f"{name!r}: {key} is {_excerpt(number)}, not a {'whole ' if whole else ''}number"
             )
+        if isinstance(number, int) and abs(number) > sys.float_info.max:
+            raise _bad(path, f"{name!r}: {key} is larger than any number a metric can be")
         if not math.isfinite(number):
             raise diverged(f"metric {name}: {key} is {number} in {path}: this configuration has no score")
         if key != "value" and number < 0:

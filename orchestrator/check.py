@@ -66,6 +66,8 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
         problems += error.problems
     if spec is not None and found is not None:
         gpus = found[0].gpus
+        if not problems:
+            preview(spec, found[0])  # a path that the scheduler cannot take
         if spec.budget.gpu_hours is not None and not gpus:
             problems.append(
                 f"{study}: budget.gpu_hours: profile {profile_name} has no GPUs: give `evaluations`"
@@ -73,6 +75,18 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
     if spec is None or found is None or problems:
         raise InputError(problems)
     return spec, *found
+
+
+def preview(spec: StudySpec, profile: ClusterProfile, jobs: int = 1) -> str:
+    """The script or argv of a first submission of so many jobs.
+
+    Raises:
+        InputError: the scheduler cannot be asked so.
+    """
+    run, token = profile.runs_path / spec.name, f"{spec.name[:24]}-000000-0000"
+    attempts = [run / "trials" / f"{n:04d}" / "attempt-1" for n in range(jobs)]
+    executor = executors.create(profile.scheduler, resources(profile))
+    return executor.preview(attempts, token, run / "jobs" / token)
 
 
 def prepared_inputs(spec: StudySpec, cache: Path, *, sources: bool = True) -> str:

@@ -83,6 +83,8 @@ class History:
         history = cls()
         for record in records:
             history.fold(record)
+        if not history.created:
+            raise LedgerCorrupt("the ledger is empty: it was cut by another hand; restore it from a copy")
         return history
 
     def fold(self, record: Record) -> None:
@@ -124,6 +126,8 @@ class History:
         return [t for t in self.trials if t.shares is None and t.suggestion is not None]
 
     def _fold_created(self, record: Record) -> None:
+        for needed in ("study", "token", "objective", "budget"):
+            record[needed]  # a KeyError says what is missing
         self.created = record
 
     def _fold_state(self, record: Record) -> None:

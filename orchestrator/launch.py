@@ -148,7 +148,7 @@ def _launched_study(run: RunDirectory, history: History, *, check_original: bool
     launched = history.created["text"]
     original = Path(history.created["path"])
     for path in (run.study, original) if check_original else (run.study,):
-        now = path.read_text(encoding="utf-8") if path.is_file() else launched
+        now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else launched
         if _meaning(now) != _meaning(launched):
             lines = difflib.unified_diff(
                 launched.splitlines(), now.splitlines(), "as launched", str(path), lineterm="", n=1
@@ -174,7 +174,9 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored stays so: `nohup` means it.
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

@@ -92,10 +92,10 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
     table.add_row("spent", summary.spent_text)
     if (best := summary.incumbent) is not None:
         value = value_text(summary.objective(best))
-        table.add_row("incumbent", f"trial {best.number}: [bold green]{summary.metric} {value}[/]")
+        table.add_row("incumbent", f"trial {best.number}: [bold green]{escape(summary.metric)} {value}[/]")
         table.add_row("", escape(configuration_text(best)))
     if (base := summary.base) is not None and summary.objective(base) is not None:
-        table.add_row("base model", f"{summary.metric} {value_text(summary.objective(base))}")
+        table.add_row("base model", f"{escape(summary.metric)} {value_text(summary.objective(base))}")
     return table
 
 
@@ -110,7 +110,8 @@ def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) ->
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("trial", *names, *metrics):
         # Titles are broken to keep the columns narrow; numbers never.
-        table.add_column(title.replace("_", "\n").replace("/", "/\n"), justify="right", no_wrap=True)
+        broken = Text(title.replace("_", "\n").replace("/", "/\n"))
+        table.add_column(broken, justify="right", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
     table.add_column("time", no_wrap=True, justify="right")
     for trial in summary.history.trials[-last:] if last else summary.history.trials:

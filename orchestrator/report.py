@@ -14,6 +14,8 @@ from orchestrator.history import Trial
 from orchestrator.run import RunDirectory
 from orchestrator.summary import Summary, configuration_text, duration_s, outcome, seconds_text, value_text
 
+_COLUMNS = {"trial", "round", "outcome", "shares", "seconds", "host", "device", "message"}
+
 
 def write_report(run: RunDirectory, summary: Summary) -> Path:
     """Write report.md, trials.csv and progress.png to the run's report directory; return report.md."""
@@ -29,18 +31,25 @@ def _table(summary: Summary) -> pd.DataFrame:
     rows = []
     for trial in summary.history.trials:
         evaluation = summary.history.evaluation(trial)
-        row: dict[str, Any] = {"trial": trial.number, "round": trial.round + 1, **trial.configuration}
+        row: dict[str, Any] = {"trial": trial.number, "round": trial.round + 1}
+        row |= {_column(name, "param"): value for name, value in trial.configuration.items()}
         row["outcome"] = outcome(summary, trial)
         row["shares"] = trial.shares
         if evaluation is not None:
             for name, metric in evaluation.metrics.items():
-                row[name] = metric.value
-                row[f"{name}_stderr"] = metric.stderr
+                column = f"metric:{name}" if name in trial.configuration else _column(name, "metric")
+                row[column] = metric.value
+                row[f"{column}_stderr"] = metric.stderr
             row["seconds"] = duration_s(evaluation) if trial.shares is None else 0.0
             row["host"], row["device"] = evaluation.host, evaluation.device
             row["message"] = evaluation.message
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)  # a whole number stays one beside an empty cell
+
+
+def _column(name: str, kind: str) -> str:
+    """The name of a parameter's or metric's column; one that the table has already is told by its kind."""
+    return f"{kind}:{name}" if name in _COLUMNS else name
 
 
 def _markdown(summary: Summary) -> str:

@@ -129,7 +129,7 @@ class RunDirectory:
         """Who holds the run, as far as it is written down."""
         try:
             return MasterProcess(**json.loads(self.master_file.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):  # none, or not a master's writing
             return None
 
     def master_is_running(self) -> bool:
@@ -163,7 +163,7 @@ class MasterLock:
             if not holder.here and not self._take_over:
                 raise InputError(
                     f"{self._run.path}: a master on another host may still run this study: {holder}. "
-                    "If it is gone for sure (look there), say so: `orchestrator resume RUN --take-over`"
+                    "If it is gone for sure (look there), say so with `--take-over`"
                 )
         try:
             self._lock.acquire()

@@ -122,8 +122,7 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
     if evaluation is not None:
         found = knowledge.evaluation(evaluation, entries, _wanted(tables["objective"]))
         problems += [file.problem(key.split("."), what) for key, what in found]
-    if budget is not None and budget.evaluations is None and algorithm == "lhs":
-        problems.append(file.problem(("budget",), "lhs draws its whole design at once: give `evaluations`"))
+    problems += [file.problem(*problem) for problem in _together(head, budget, algorithm, evaluation)]
     parameters = {name: e for name, e in entries.items() if isinstance(e, Float | Int | Choice)}
     if not parameters and not problems:
         problems.append(file.problem(("space",), "nothing to search over: give a parameter a range"))
@@ -143,6 +142,18 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
         path=path,
         text=file.text,
     )
+
+
+def _together(
+    head: _Head | None, budget: Budget | None, algorithm: str, evaluation: AnyEvaluation | None
+) -> list[tuple[tuple[str], str]]:
+    """Problems of sections that are right by themselves, as (place, what)."""
+    problems = []
+    if head is not None and head.include_base and evaluation is not None and evaluation.kind == "synthetic":
+        problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
+    if budget is not None and budget.evaluations is None and algorithm == "lhs":
+        problems.append((("budget",), "lhs draws its whole design at once: give `evaluations`"))
+    return problems
 
 
 def _wanted(table: dict[str, Any]) -> Wanted:

@@ -226,7 +226,7 @@ class Master:
         for p in pending:
             content = {"failure": Failure.CANCELLED, "message": "orchestrator cancel"}
             self._append("failed", trial=p.trial, attempt=p.attempt, **content)
-        self._append("ended", why="cancelled", message="cancelled")
+        self._append("ended", why="cancelled", message="by `orchestrator cancel`")
         self._run.cancel_request.unlink(missing_ok=True)
         raise StudyStopped(f"cancelled; to go on after all: `orchestrator resume {self._run.path}`")
 
@@ -277,7 +277,8 @@ class Master:
         summary, evaluation = self._summary, trial.evaluation
         assert evaluation is not None
         if evaluation.failure is not None:
-            what = f"{evaluation.failure}: {evaluation.message}"
+            said = "".join(c for c in evaluation.message if c.isprintable())
+            what = f"{evaluation.failure}: {said if len(said) <= 300 else said[:299] + '…'}"
         else:
             what = f"{summary.metric} {value_text(summary.objective(trial))}"
             what += " (best so far)" if trial is summary.incumbent else ""

@@ -105,17 +105,17 @@ class Submission:
             raise StudyStopped(f"the scheduler refused the jobs: {why}. {self._advice}") from why
 
     def _found(self, token: str) -> list[str]:
-        pause, deadline = 5.0, time.monotonic() + self._patience_s
+        # At the very first submission a person is there, and a wrong set-up is likelier than an outage.
+        patience_s = self._patience_s if self._history.submission_count > 1 else 0.0
+        pause, deadline = 5.0, time.monotonic() + patience_s
         while True:
             try:
                 return self._executor.find(self._history.token_prefix).get(token, [])
             except SchedulerError as error:
-                if time.monotonic() > deadline:
-                    minutes = self._patience_s / 60
-                    raise StudyStopped(
-                        f"the scheduler has not answered for {minutes:.0f} min: {error}. {self._advice}"
-                    ) from error
-                self._say(f"the scheduler does not answer, asking again in {pause:.0f} s: {error}")
+                said = " ".join(str(error).split())
+                if time.monotonic() >= deadline or self._run.cancel_is_requested():
+                    raise StudyStopped(f"the scheduler does not answer: {said}. {self._advice}") from error
+                self._say(f"the scheduler does not answer, asking again in {pause:.0f} s: {said}")
             self._wait(pause)
             pause = min(2 * pause, 120.0)
 

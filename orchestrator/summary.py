@@ -125,6 +125,8 @@ def value_text(metric: Metric | None) -> str:
     if not metric.stderr:
         return f"{metric.value:.5g}"
     digits = max(0, 1 - math.floor(math.log10(metric.stderr)))
+    if digits > 8 or abs(metric.value) >= 1e9:
+        return f"{metric.value:.5g} ± {metric.stderr:.2g}"
     return f"{metric.value:.{digits}f} ± {metric.stderr:.{digits}f}"
 
 

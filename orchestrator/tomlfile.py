@@ -138,6 +138,7 @@ def _words(errors: Sequence[Any], model: Any, also: Iterable[str]) -> str:
         return f"must be a table of keys, got {given!r}"
     messages = [error["msg"].removeprefix("Value error, ") for error in errors]
     others = dict.fromkeys(message.removeprefix("Input should be ") for message in messages[1:])
+    messages = [message.replace("tuple", "array") for message in messages]
     message = " or ".join([messages[0][0].lower() + messages[0][1:], *others])
     return message if isinstance(given, dict | list) else f"{message}, got {given!r}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,11 +161,9 @@ def profile(**changes: object) -> ClusterProfile:
 def study(
     directory: Path, algorithm: str, *, budget: str = "evaluations = 10", base: bool = False
 ) -> StudySpec:
-    head = f'name = "study"\nseed = 1\ninclude_base = {str(base).lower()}\n'
     text = f'[algorithm]\nname = "{algorithm}"\n'
-    return read_checked_study(
-        write_study(directory, head=head, budget=f"[budget]\n{budget}\n", algorithm=text)
-    )
+    path = write_study(directory, budget=f"[budget]\n{budget}\n", algorithm=text)
+    return replace(read_checked_study(path), include_base=base)
 
 
 @pytest.mark.parametrize("algorithm", ["lhs", "random"])

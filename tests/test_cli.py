@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -214,3 +216,76 @@ def test_a_budget_of_gpu_hours_needs_gpus(tmp_path: Path) -> None:
     study.write_text(study.read_text().replace("evaluations = 4", "gpu_hours = 2.0"))
     text = refused(orchestrator("check", study, "--profile", tmp_path / "profile.toml", cwd=tmp_path))
     assert "has no GPUs: give `evaluations`" in text
+
+
+def test_a_cancel_that_was_refused_does_not_strike_later(tmp_path: Path) -> None:
+    run = run_study(tmp_path, write_study(tmp_path), fault="after-evaluated:1")
+    whole = (run.path / "profile.toml").read_text()
+    (run.path / "profile.toml").write_text("not TOML")
+    refused(orchestrator("cancel", run.path, cwd=tmp_path))
+    (run.path / "profile.toml").write_text(whole)
+    assert orchestrator("resume", run.path, cwd=tmp_path).returncode == 0
+    assert len(run.history.spent) == 4
+
+
+def test_a_master_under_nohup_survives_the_terminal(tmp_path: Path) -> None:
+    study = write_study(tmp_path, evaluations=3, seconds=2)
+    words = [sys.executable, "-m", "orchestrator", "launch", study, "--profile", tmp_path / "profile.toml"]
+    with (tmp_path / "out").open("wb") as out:
+        master = subprocess.Popen(
+            ["nohup", *map(str, words)], stdout=out, stderr=out, stdin=subprocess.DEVNULL
+        )
+    while not any(record["kind"] == "submitted" for record in ledger_of(tmp_path)):
+        time.sleep(0.05)
+    master.send_signal(signal.SIGHUP)
+    assert master.wait(timeout=60) == 0
+
+
+def test_names_that_collide_or_look_like_markup_are_shown_and_kept_apart(tmp_path: Path) -> None:
+    program = (
+        "import json, sys; json.dump({'[/b]': 1.5, 'seconds': 9.0, 'trial': 7.0}, open(sys.argv[2], 'w'))"
+    )
+    study = write_command_study(tmp_path, program)
+    text = study.read_text().replace('metric = "loss"', 'metric = "[/b]"')
+    study.write_text(text.replace("x = {", '"trial" = {'))
+    run = run_study(tmp_path, study)
+    assert run.code == 0, run.errors
+    assert "[/b]" in run.output
+    header, first, *_ = (run.path / "report/trials.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert (row["trial"], row["metric:trial"], row["metric:seconds"]) == ("0", "7.0", "9.0")
+    assert float(row["param:trial"]) == run.history.trials[0].configuration["trial"]
+
+
+def test_a_run_directory_that_a_scheduler_cannot_name_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    profile = write_profile(tmp_path, PROFILE.replace("{shared}", "{shared}/100%"))
+    text = refused(orchestrator("launch", study, "--profile", profile, cwd=tmp_path))
+    assert "100%" in text
+    assert not (tmp_path / "100%").exists()
+
+
+def test_a_ledger_cut_to_nothing_is_said_to_be_so(tmp_path: Path) -> None:
+    run = run_study(tmp_path, write_study(tmp_path))
+    (run.path / "ledger.jsonl").write_text("")
+    for command in ("status", "report", "resume", "cancel", "queue", "watch"):
+        done = orchestrator(command, run.path, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "the ledger is empty" in done.stderr
+
+
+def test_a_scheduler_that_does_not_answer_at_all_ends_the_launch_with_one_line(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    profile = write_profile(tmp_path, PROFILE.replace('"local"', '"slurm"'))
+    for name in ("sbatch", "squeue"):
+        program = tmp_path / name
+        program.write_text(
+            "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact controller' >&2\nexit 1\n"
+        )
+        program.chmod(0o755)
+    silent = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = orchestrator("launch", study, "--profile", profile, cwd=tmp_path, environment=silent)
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert "Unable to contact controller" in line
+    assert "orchestrator resume" in line

@@ -43,6 +43,8 @@ def test_a_right_study_is_read_whole(tmp_path: Path) -> None:
     spec = read(
         tmp_path,
         head='name = "my-study"\nseed = 3\ninclude_base = true\n',
+        evaluation=COMMAND,
+        space="[space]\nx = { type = 'float', low = 0, high = 1 }\n",
         budget="[budget]\nevaluations = 9\ngpu_hours = 2.5\n",
         algorithm='[algorithm]\nname = "bamsoo"\neta = 0.1\n',
     )
@@ -51,6 +53,11 @@ def test_a_right_study_is_read_whole(tmp_path: Path) -> None:
     assert (spec.algorithm, spec.options) == ("bamsoo", {"eta": 0.1})
     assert spec.objective.sign == -1
     assert spec.text == (tmp_path / "study.toml").read_text()
+
+
+def test_a_synthetic_function_has_no_base_model(tmp_path: Path) -> None:
+    path = write_study(tmp_path, head='name = "a"\nseed = 3\ninclude_base = true\n')
+    assert "has no base model" in the_problem(path, line="include_base")
 
 
 def test_a_synthetic_function_brings_its_own_space(tmp_path: Path) -> None:
@@ -161,7 +168,7 @@ value = 3
         ("sed =", "sed: ", 'unknown key; did you mean "seed"?'),
         ("evaluation =", "budget.evaluation: ", 'unknown key; did you mean "evaluations"?'),
         ("direction", "objective.direction: ", "'maximize' or 'minimize', got 'up'"),
-        ("report", "objective.report: ", "valid tuple, got 'x'"),
+        ("report", "objective.report: ", "valid array, got 'x'"),
         ("batch_sise", "evaluation.batch_sise: ", 'unknown key; did you mean "batch_size"?'),
         ("[algorithm]", "algorithm: bamsoo: eta = 1: ", "outside (0, 1)"),
         ("[algorithm]", "algorithm: bamsoo: no option 'kernal'", "did you mean 'kernel'?"),

@@ -41,6 +41,9 @@ class Commands(TyperGroup):
         except OrchestratorError as error:
             err.print(str(error), markup=False)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:  # a run of somebody else's, a filesystem that is away
+            err.print(f"{error.filename or 'a file'}: {error.strerror or error}", markup=False)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 

@@ -104,11 +104,19 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
         if not directory.master_is_running():
             break
         time.sleep(0.5)
+    else:
+        raise StudyStopped(
+            "the master is asked to cancel and has not answered yet: see `orchestrator status`"
+        )
     if directory.cancel_is_requested():
         try:
             drive(directory, say, take_over=take_over, as_launched=True)
         except StudyStopped as stopped:
             say(str(stopped))
+        finally:
+            directory.cancel_request.unlink(missing_ok=True)  # refused: it must not strike later
+    if look(directory).history.ended is None:
+        raise StudyStopped(f"{directory.path}: not cancelled")
     out.print("cancelled")
 
 

@@ -39,21 +39,14 @@ def init(
 @app.command()
 def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
-    from orchestrator import executors
-    from orchestrator.check import prepared_inputs, read_both
+    from orchestrator.check import prepared_inputs, preview, read_both
     from orchestrator.forecast import forecast
-    from orchestrator.submission import resources
     from orchestrator.summary import number_text, seconds_text
 
     spec, place, _ = read_both(study, profile)
     prepared_inputs(spec, place.cache_path)
     coming = forecast(spec, place)
-    run = place.runs_path / spec.name
-    token = f"{spec.name[:24]}-000000-0000"
-    attempts = [run / "trials" / f"{n:04d}" / "attempt-1" for n in range(len(coming.batch))]
-    script = executors.create(place.scheduler, resources(place)).preview(
-        attempts, token, run / "jobs" / token
-    )
+    script = preview(spec, place, len(coming.batch) + spec.include_base)
     if as_json:
         facts = {
             "first_batch": coming.batch,
@@ -66,7 +59,9 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
         print_json(facts)
         return
     out.print(f"[bold]{spec.name}[/]: {study} is valid. First batch, {spec.algorithm}:")
-    for number, configuration in enumerate(coming.batch):
+    if spec.include_base:
+        out.print("  the base model, untouched")
+    for number, configuration in enumerate(coming.batch, start=int(spec.include_base)):
         values = "  ".join(f"{name} = {number_text(value)}" for name, value in configuration.items())
         out.print(f"  {number}: {values}", markup=False)
     out.print(f"\n[bold]What would be submitted[/] ({place.scheduler}):")
