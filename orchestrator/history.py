@@ -75,7 +75,6 @@ class History:
     )  # unanswered: token -> attempts
     submission_count: int = 0
     ended: Record | None = None
-    last_at: float | None = None
     _state: dict[str, Any] | None = None  # of a round that is not asked yet
 
     @classmethod
@@ -95,7 +94,6 @@ class History:
         """
         try:
             getattr(self, f"_fold_{record['kind']}")(record)
-            self.last_at = record["at"]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise LedgerCorrupt(
                 f"record {record['seq']} of the ledger ({record['kind']}) cannot stand there: {error!r}; "

@@ -9,31 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 from orchestrator.errors import InputError
 from orchestrator.trial import Configuration, Point, Value
-
-
-class Parameter(Protocol):
-    """One axis of the unit cube."""
-
-    @property
-    def default(self) -> Value | None: ...
-
-    @property
-    def cardinality(self) -> int | None:
-        """How many values it has; None if a continuum."""
-
-    def decode(self, unit: float) -> Value:
-        """Value at `unit` in [0, 1]."""
-
-    def encode(self, value: Value) -> float:
-        """The middle of the units that decode to `value`.
-
-        Raises:
-            ValueError: `value` is not one of the parameter's values.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +28,20 @@ class Float:
 
     @property
     def cardinality(self) -> int | None:
+        """How many values there are; None: a continuum."""
         return None
 
     def decode(self, unit: float) -> float:
+        """Value at `unit` in [0, 1]."""
         value = _unscale(unit, self.low, self.high, self.log)
         return min(max(value, self.low), self.high)
 
     def encode(self, value: Value) -> float:
+        """The middle of the units that decode to `value`; of every axis.
+
+        Raises:
+            ValueError: it is not one of the axis's values.
+        """
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
             raise ValueError(f"{value!r} is not a number in [{self.low:g}, {self.high:g}]")
         return _scale(value, self.low, self.high, self.log)
