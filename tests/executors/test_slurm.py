@@ -258,6 +258,12 @@ def test_accounting_knows_what_has_left_the_queue(slurm_accounting: SlurmCluster
 def test_jobs_survive_a_restart_of_the_controller(slurm: SlurmCluster, run: Run) -> None:
     jobs, attempts = run.submit("restart", {"sleep": 600})
     started(*attempts)
+    poll_until(run.executor, jobs, lambda state: state.state is State.RUNNING)
+    # The controller writes its state some seconds after a change: what it had not written, a crash forgets.
+    changed = time.time()
+    slurm.run("scontrol", "update", f"jobid={jobs[0]}", "nice=1")
+    saved = slurm.directory / "state/job_state"
+    slurm.wait("the state on disk", lambda: saved.exists() and saved.stat().st_mtime > changed)
     slurm.faults.kill("slurmctld")
     slurm.faults.start("slurmctld")
     poll_until(run.executor, jobs, lambda state: state.state is State.RUNNING)
