@@ -165,6 +165,10 @@ class SearchSpace:
         """The one point that stands for all that decode as `point` does: what a model should see."""
         return self.encode(self.decode(point))
 
+    def feasible(self, point: Point) -> bool:
+        """True if the configuration at `point` breaks no constraint."""
+        return True
+
     def divisible(self, axis: int, low: float, high: float) -> bool:
         """True if dividing the side [low, high) of a cell leads to another value than its center's.
 

@@ -82,6 +82,21 @@ class Observation:
     stderr: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A score from elsewhere: an earlier study of the same space.
+
+    Attributes:
+        point: (d,) in the unit cube.
+        score: to be maximized.
+        stderr: standard error of the score, None if unknown.
+    """
+
+    point: Point
+    score: float
+    stderr: float | None = None
+
+
 class Record(BaseModel):
     """Base of what is written as JSON: unknown keys and non-finite numbers are refused."""
 

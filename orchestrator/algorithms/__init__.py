@@ -16,7 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.algorithms.base import Algorithm
-from orchestrator.algorithms.options import BaMSOOOptions, Options, SOOOptions
+from orchestrator.algorithms.options import (
+    BaMSOOOptions,
+    BOOptions,
+    FullSweepOptions,
+    Options,
+    SOOOptions,
+    TPEOptions,
+)
 from orchestrator.errors import InputError
 from orchestrator.space import SearchSpace
 
@@ -45,6 +52,17 @@ ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
     {
         entry.name: entry
         for entry in (
+            Entry(
+                "fullsweep",
+                "BaMSOO's tree, every round filled from the same Gaussian process: the default",
+                FullSweepOptions,
+                "fullsweep:FullSweep",
+            ),
+            Entry("bo", "Gaussian process and expected improvement (BoTorch)", BOOptions, "bo:BO"),
+            Entry("tpe", "tree-structured Parzen estimator (Optuna; NNI)", TPEOptions, "tpe:TPE"),
+            Entry("mads", "mesh adaptive direct search (NOMAD 4)", Options, "mads:MADS"),
+            Entry("sobol", "a scrambled Sobol sequence", Options, "sobol:Sobol"),
+            Entry("grid", "the full grid that fits the budget", Options, "grid:Grid"),
             Entry("lhs", "one Latin hypercube of the whole budget", Options, "lhs:LatinHypercube"),
             Entry("random", "independent uniform points", Options, "uniform:Uniform"),
             Entry("soo", "simultaneous optimistic optimization (Munos 2011)", SOOOptions, "soo:SOO"),

@@ -9,15 +9,19 @@ written down and continued at any moment:
 
 Laws, tested for every algorithm by `tests/algorithms/test_contract.py`:
 
-1. `ask(limit)` returns at most `limit` suggestions, ids consecutive over the study, points in the unit cube.
+1. `ask(limit)` returns at most `limit` suggestions, ids consecutive over the study, points in the unit cube,
+   and none that `space.feasible` refuses.
 2. Over a study it suggests at most `budget` points, and exactly `budget` if it is asked long enough and every
    suggestion is told. Only an algorithm that never repeats a configuration ends sooner: when none is left.
 3. An empty batch while something is pending means "nothing to ask before more is told"; with nothing pending
    it means the search is over.
 4. The order of observations, within a `tell` or over several, changes nothing that follows.
 5. `load(dump())` continues exactly, in another process too; `dump()` is JSON with finite numbers.
-6. Equal seeds give equal studies; the split of a sweep into batches of any limit changes nothing either.
+6. Equal seeds give equal studies, whatever order jobs finish in, and the split into batches of any limit
+   changes nothing either. With the option `asynchronous` a suggestion may depend on what was told before it
+   was asked for, so there the same holds of equal histories: the same asks, and the same told before each.
 7. A failed suggestion (score None) is survived, any number of them.
+8. What was enqueued is suggested, once, in its order; it counts.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.space import SearchSpace
-from orchestrator.trial import Observation, Suggestion
+from orchestrator.trial import Known, Observation, Point, Suggestion
 
 
 class Algorithm(ABC):
@@ -55,6 +59,22 @@ class Algorithm(ABC):
 
         Raises:
             ValueError: an id that is not pending, or a score that is not finite.
+        """
+
+    @abstractmethod
+    def enqueue(self, points: Sequence[Point]) -> None:
+        """Suggest these points next, after what is planned already: a default, a person's guess.
+
+        Raises:
+            ValueError: a point outside the unit cube or of another dimension, or one that breaks a constraint.
+        """
+
+    @abstractmethod
+    def learn(self, known: Sequence[Known]) -> None:
+        """Take in what was scored elsewhere, before the first `ask`; an algorithm without a model ignores it.
+
+        Raises:
+            ValueError: as `enqueue`, or a score that is not finite.
         """
 
     @abstractmethod

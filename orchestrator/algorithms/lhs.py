@@ -12,19 +12,17 @@ import numpy as np
 from scipy.stats import qmc
 
 from orchestrator.algorithms.planned import Planned
-from orchestrator.space import SearchSpace
 
 
 class LatinHypercube(Planned):
-    """The design is drawn at creation and written down with the state: it needs no generator afterwards."""
-
-    def __init__(self, space: SearchSpace, *, seed: int, budget: int, capacity: int) -> None:
-        super().__init__(space, seed=seed, budget=budget, capacity=capacity)
-        for row in qmc.LatinHypercube(space.dimension, rng=np.random.default_rng(seed)).random(budget):
-            self._append(tuple(row.tolist()))
+    """The design is drawn when the first point is asked for: what was enqueued takes its share of the budget."""
 
     def _plan(self) -> None:
-        """Everything is planned already."""
+        if len(self._points) > len(self._enqueued):  # the one design is drawn
+            return
+        size = self.budget - len(self._enqueued)
+        for row in qmc.LatinHypercube(self.space.dimension, rng=np.random.default_rng(self.seed)).random(size):
+            self._append(tuple(row.tolist()))
 
     def _state(self) -> dict[str, Any]:
         return {}

@@ -58,3 +58,55 @@ class BaMSOOOptions(Options):
     h_max: HMax = "none"
     rule: Rule = "bamsoo"
     max_free_sweeps: Annotated[int, Field(ge=1)] = 10
+
+
+class FullSweepOptions(Options):
+    """Options of `fullsweep`.
+
+    Attributes:
+        asynchronous: suggest whenever a host is free, from what is known then, instead of in rounds.
+        eta: η of B_N.
+        beta: multiplies B_N.
+        share: of each round's slots that the tree's centers may take.
+        fantasies: samples of the outcomes of pending evaluations.
+        n_init: points of the first design; left out: the capacity, at least 6.
+        max_free_sweeps: sweeps in a row without a center before the round is filled without one.
+    """
+
+    asynchronous: bool = False
+    eta: Annotated[float, AfterValidator(_probability)] = 0.05
+    beta: Annotated[float, Field(gt=0)] = 0.3
+    share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    fantasies: Annotated[int, Field(ge=1)] = 16
+    n_init: Annotated[int, Field(ge=2)] | None = None
+    max_free_sweeps: Annotated[int, Field(ge=1)] = 10
+
+
+class BOOptions(Options):
+    """Options of `bo`.
+
+    Attributes:
+        asynchronous: suggest whenever a host is free, from what is known then, instead of in rounds.
+        batch: suggestions of a round; left out: the capacity. 1 is the published, sequential search.
+        n_init: points of the Latin hypercube it starts from.
+        kernel: of the Gaussian process; "rbf" is BoTorch's default.
+    """
+
+    asynchronous: bool = False
+    batch: Annotated[int, Field(ge=1)] | None = None
+    n_init: Annotated[int, Field(ge=1)] = 10
+    kernel: Kernel = "rbf"
+
+
+class TPEOptions(Options):
+    """Options of `tpe`.
+
+    Attributes:
+        engine: "optuna", multivariate and told of pending trials; or "nni", the published one (NNI 3.0).
+        asynchronous: suggest whenever a host is free, from what is known then, instead of in rounds.
+        n_init: uniform random points before the estimator is used.
+    """
+
+    engine: Literal["optuna", "nni"] = "optuna"
+    asynchronous: bool = False
+    n_init: Annotated[int, Field(ge=1)] = 10

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.algorithms.base import Algorithm
 from orchestrator.space import SearchSpace
-from orchestrator.trial import Observation, Point, Suggestion
+from orchestrator.trial import Known, Observation, Point, Suggestion
 
 
 class Planned(Algorithm):
@@ -26,6 +26,8 @@ class Planned(Algorithm):
         self._notes: dict[int, dict[str, Any]] = {}  # id -> note, until asked
         self._asked = 0  # ids below it are out
         self._told: dict[int, Observation] = {}
+        self._enqueued: list[int] = []  # ids that are not of the algorithm's own choosing
+        self._known: list[Known] = []
 
     @abstractmethod
     def _plan(self) -> None:
@@ -45,6 +47,25 @@ class Planned(Algorithm):
         self._points.append(point)
         self._notes[identity] = note
         return identity
+
+    def enqueue(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self._check(point)
+        self._enqueued += [self._append(tuple(point), enqueued=True) for point in points]
+
+    def learn(self, known: Sequence[Known]) -> None:
+        if self._asked:
+            raise ValueError("learn before the first ask: what follows may depend on it")
+        for one in known:
+            self._check(one.point)
+            _check_score(one.score, one.stderr, f"point {one.point}")
+        self._known += known
+
+    def _check(self, point: Point) -> None:
+        if len(point) != self.space.dimension or not all(0 <= x <= 1 for x in point):
+            raise ValueError(f"{point} is no point of the unit cube in {self.space.dimension} dimensions")
+        if not self.space.feasible(point):
+            raise ValueError(f"{self.space.decode(point)} breaks a constraint of the space")
 
     @property
     def _settled(self) -> bool:
@@ -68,11 +89,7 @@ class Planned(Algorithm):
             if not 0 <= observation.id < self._asked or observation.id in self._told or observation.id in ids:
                 raise ValueError(f"suggestion {observation.id} is not pending")
             ids.add(observation.id)
-            for value in (observation.score, observation.stderr):
-                if value is not None and not math.isfinite(value):
-                    raise ValueError(f"suggestion {observation.id}: {value} is no score; a failure has None")
-            if observation.stderr is not None and observation.stderr < 0:
-                raise ValueError(f"suggestion {observation.id}: stderr = {observation.stderr} is negative")
+            _check_score(observation.score, observation.stderr, f"suggestion {observation.id}")
         self._told.update((observation.id, observation) for observation in observations)
 
     def dump(self) -> dict[str, Any]:
@@ -80,6 +97,8 @@ class Planned(Algorithm):
             "points": [list(point) for point in self._points],
             "notes": [self._notes[i] for i in range(self._asked, len(self._points))],
             "told": [[o.id, o.score, o.stderr] for _, o in sorted(self._told.items())],
+            "enqueued": list(self._enqueued),
+            "known": [[list(one.point), one.score, one.stderr] for one in self._known],
             **self._state(),
         }
 
@@ -88,4 +107,14 @@ class Planned(Algorithm):
         self._asked = len(self._points) - len(state["notes"])
         self._notes = {self._asked + i: note for i, note in enumerate(state["notes"])}
         self._told = {i: Observation(i, score, stderr) for i, score, stderr in state["told"]}
+        self._enqueued = list(state["enqueued"])
+        self._known = [Known(tuple(point), score, stderr) for point, score, stderr in state["known"]]
         self._restore(state)
+
+
+def _check_score(score: float | None, stderr: float | None, what: str) -> None:
+    for value in (score, stderr):
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{what}: {value} is no score; a failure has None")
+    if stderr is not None and stderr < 0:
+        raise ValueError(f"{what}: stderr = {stderr} is negative")
