@@ -21,9 +21,9 @@ from orchestrator.evaluation import (
     LitGPTEvaluation,
 )
 from orchestrator.profile import ClusterProfile, read_profile
-from orchestrator.sections import Parameter
-from orchestrator.space import Choice, Float, Int
-from orchestrator.spec import WRONG, Entries, Knowledge, StudySpec, Wanted, read_study
+from orchestrator.space import Choice, Float, Int, Parameter
+from orchestrator.space_section import WRONG, Entries
+from orchestrator.spec import Knowledge, StudySpec, Wanted, read_study
 from orchestrator.submission import resources
 from orchestrator.tomlfile import near
 from orchestrator.trial import Value
@@ -41,7 +41,9 @@ def read_checked_study(path: Path, directory: Path | None = None) -> StudySpec:
     Raises:
         InputError: with every problem of the file.
     """
-    return read_study(path, Knowledge(algorithms.check_options, _evaluation_problems, _own_space), directory)
+    learners = [entry.name for entry in algorithms.ALGORITHMS.values() if entry.learns]
+    knowledge = Knowledge(algorithms.check_options, _evaluation_problems, _own_space, learners)
+    return read_study(path, knowledge, directory)
 
 
 def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile, Path]:
@@ -138,6 +140,11 @@ def _evaluation_problems(
                 problems.append(
                     ("space", f"{evaluation.function} takes {', '.join(names)}; got {', '.join(entries)}")
                 )
+            problems += [
+                (f"space.{name}", f"{evaluation.function} always takes it: leave `when` out")
+                for name, entry in entries.items()
+                if _is_conditional(entry)
+            ]
         unknown = [(key, metric) for key, metric in wanted if metric != "value"]
         known = ["value"]
     problems += [(key, f'no evaluation gives "{metric}"{near(metric, known)}') for key, metric in unknown]
@@ -156,6 +163,8 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
     for name, entry in entries.items():
         if name in HYPERPARAMETERS and entry is not WRONG:
             problems += [(f"space.{name}", what) for what in _value_problems(name, entry)]
+        if name in REQUIRED_HYPERPARAMETERS and _is_conditional(entry):
+            problems.append((f"space.{name}", "litgpt always needs it: leave `when` out"))
     try:
         problems += [
             ("space.lora_rank", what) for what in _rank_problems(evaluation, entries, evaluation.model)
@@ -163,6 +172,10 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
     except InputError as error:
         problems += [("evaluation.model", what) for what in error.problems]
     return problems
+
+
+def _is_conditional(entry: Parameter | Value) -> bool:
+    return isinstance(entry, Float | Int | Choice) and bool(entry.when)
 
 
 def _rank_problems(evaluation: LitGPTEvaluation, entries: Entries, model: str) -> list[str]:

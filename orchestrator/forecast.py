@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from orchestrator import algorithms
 from orchestrator.profile import ClusterProfile
 from orchestrator.spec import StudySpec
-from orchestrator.trial import Configuration, Observation
+from orchestrator.trial import Configuration, Observation, Suggestion
+from orchestrator.warm import begin
+
+# A model's fits would take minutes here: BaMSOO sweeps about as SOO does, the others fill the slots.
+_SIMPLE = {"bamsoo": "soo", "fullsweep": "random", "bo": "random", "tpe": "random", "mads": "random"}
 
 
 @dataclass(frozen=True)
@@ -16,36 +20,39 @@ class Forecast:
     """What a study would do, and at most cost.
 
     Attributes:
-        batch: configurations of the first round.
-        rounds: how many rounds the budget takes; a tree's depend on the scores, so on a made-up objective.
+        batch: configurations of the first ask.
+        waves: how often the slots fill up if every evaluation takes equally long; a tree's depend on the
+            scores, so on a made-up objective.
         wall_clock_h: if every evaluation took its whole wall-time and none waited in the queue.
         host_hours: if every evaluation took its whole wall-time.
     """
 
     batch: list[Configuration]
-    rounds: int
+    waves: int
     wall_clock_h: float
     host_hours: float
     gpu_hours: float
 
 
 def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
-    """Ask for the first batch, and play the study through on a made-up objective."""
+    """Ask for the first batch, and play the study through on a made-up objective.
+
+    Raises:
+        InputError: a study to start from cannot be used.
+    """
     budget = spec.budget.evaluations
     each_h = profile.walltime_min / 60
     if budget is None:
         assert spec.budget.gpu_hours is not None
         budget = max(1, math.ceil(spec.budget.gpu_hours / (each_h * profile.gpus * profile.hosts or each_h)))
-    batch = _algorithm(spec.algorithm, spec, profile, budget).ask(min(budget, profile.max_jobs))
-    # A surrogate's fits would take minutes here; its tree sweeps about as SOO's does.
-    simple = {"bamsoo": "soo"}.get(spec.algorithm)
-    widths = _widths(simple or spec.algorithm, spec, profile, budget)
+    algorithm = _algorithm(spec.algorithm, spec, profile, budget)
+    begin(algorithm, spec)
+    batch = algorithm.ask(min(budget, profile.max_jobs))
+    waves = _waves(_SIMPLE.get(spec.algorithm, spec.algorithm), spec, profile, budget)
     jobs = budget + spec.include_base
-    with_base = [widths[0] + spec.include_base, *widths[1:]]
-    waves = sum(math.ceil(width / profile.max_jobs) for width in with_base)
     return Forecast(
         batch=[spec.space.decode(suggestion.point) for suggestion in batch],
-        rounds=len(widths),
+        waves=waves,
         wall_clock_h=waves * each_h,
         host_hours=jobs * profile.hosts * each_h,
         gpu_hours=jobs * profile.hosts * profile.gpus * each_h,
@@ -58,10 +65,21 @@ def _algorithm(name: str, spec: StudySpec, profile: ClusterProfile, budget: int)
     return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity, **options)
 
 
-def _widths(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> list[int]:
+def _waves(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> int:
+    """How often the slots fill up, as the master fills them."""
     algorithm = _algorithm(name, spec, profile, budget)
-    widths: list[int] = []
-    while sum(widths) < budget and (batch := algorithm.ask(min(profile.max_jobs, budget - sum(widths)))):
-        widths.append(len(batch))
-        algorithm.tell([Observation(s.id, -sum((u - 0.7) ** 2 for u in s.point)) for s in batch])
-    return widths
+    # Only a batch that a person chose narrower than the slots leaves some free.
+    slots = min(profile.max_jobs, spec.options.get("batch") or profile.max_jobs)
+    waiting: list[Suggestion | None] = [None] * spec.include_base
+    waves, left = 0, budget
+    while True:
+        free = slots - len(waiting) if waves else slots  # the base model is asked beside the first
+        batch = algorithm.ask(min(free, left)) if min(free, left) > 0 else []
+        left -= len(batch)
+        waiting += batch
+        if not waiting:
+            return waves
+        waves += 1
+        done, waiting = waiting[:slots], waiting[slots:]
+        scored = (suggestion for suggestion in done if suggestion is not None)
+        algorithm.tell([Observation(s.id, -sum((u - 0.7) ** 2 for u in s.point)) for s in scored])

@@ -3,15 +3,20 @@
 The master folds each record it writes, and a reader those it finds: both see the same. The kinds of record:
 
 created     what the study is: its text, profile, name of its jobs, versions
-state       the algorithm after asking, with its random generator (written before the round it belongs to)
-asked       a round: its trials with point and configuration, and of which trial each shares the score
+state       the algorithm after asking, with its random generator (written before what it asked for)
+asked       what it asked for, at most `limit`: trials with point and configuration, and of which trial each
+            shares the score
 submitting  these attempts are about to be submitted under this token
 submitted   … and these are their jobs; null: none exists, and none can ever start
 failed      an attempt ended without an evaluation, and another one follows
 evaluated   a trial's outcome
 reopened    a stopped study goes on; these evaluated trials are tried again: what made them fail is mended
 ended       the study is over, or stopped, and why
+enqueued    a configuration that a person wants tried, from that request file
 resumed     a master took up the study
+
+Whatever is evaluated has been told to the algorithm before it is asked again. So the last `state` that an
+`asked` follows holds every evaluation before it, and `untold` is what a master has to tell, or still to see.
 """
 
 from __future__ import annotations
@@ -45,7 +50,7 @@ class Trial:
     """
 
     number: int
-    round: int
+    ask: int  # number of the record `asked` that it came with: 0, 1, 2, …
     suggestion: int | None
     point: Point | None
     configuration: Configuration
@@ -68,14 +73,19 @@ class History:
 
     created: Record = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)  # by number
-    rounds: list[list[int]] = field(default_factory=list)  # numbers of the trials
-    state: dict[str, Any] | None = None  # of the algorithm, after asking for the last round
+    state: dict[str, Any] | None = None  # of the algorithm, after the last ask
+    untold: list[int] = field(default_factory=list)  # trials whose outcome is not in that state, by number
+    enqueued: list[Configuration] = field(default_factory=list)  # … and requests that are not
+    requests: set[str] = field(default_factory=set)  # names of the request files that were taken up
+    evaluations: list[int] = field(default_factory=list)  # trials in the order of their evaluation
+    wave: int = 0  # trials that were open together after the last ask
+    asks: int = 0
     submissions: dict[str, list[tuple[int, int]]] = field(
         default_factory=dict
     )  # unanswered: token -> attempts
     submission_count: int = 0
     ended: Record | None = None
-    _state: dict[str, Any] | None = None  # of a round that is not asked yet
+    _state: dict[str, Any] | None = None  # of an ask that is not recorded yet
 
     @classmethod
     def replay(cls, records: Iterable[Record]) -> History:
@@ -114,9 +124,8 @@ class History:
 
     @property
     def open_trials(self) -> list[Trial]:
-        """Trials of the last round that still want an evaluation of their own."""
-        numbers = self.rounds[-1] if self.rounds else []
-        return [t for n in numbers if (t := self.trials[n]).shares is None and t.evaluation is None]
+        """Trials that still want an evaluation of their own."""
+        return [t for n in self.untold if (t := self.trials[n]).shares is None and t.evaluation is None]
 
     @property
     def spent(self) -> list[Trial]:
@@ -133,13 +142,14 @@ class History:
 
     def _fold_asked(self, record: Record) -> None:
         self.state = self._state
-        self.rounds.append([])
+        self.enqueued = []
+        self.untold = [n for n in self.untold if self.evaluation(self.trials[n]) is None]
         for asked in record["trials"]:
-            self.rounds[-1].append(len(self.trials))
+            self.untold.append(len(self.trials))
             self.trials.append(
                 Trial(
                     number=len(self.trials),
-                    round=len(self.rounds) - 1,
+                    ask=self.asks,
                     suggestion=asked["suggestion"],
                     point=None if asked["point"] is None else tuple(asked["point"]),
                     configuration=asked["configuration"],
@@ -148,6 +158,8 @@ class History:
                     asked_at=record["at"],
                 )
             )
+        self.asks += 1
+        self.wave = len(self.open_trials)
 
     def _fold_submitting(self, record: Record) -> None:
         token = record["token"]
@@ -170,6 +182,7 @@ class History:
         trial = self.trials[record["trial"]]
         trial.evaluation = _evaluation(record["evaluation"])
         trial.evaluated_at = record["at"]
+        self.evaluations.append(trial.number)
         for attempt in trial.attempts:
             attempt.ended = attempt.ended or "evaluated"
 
@@ -177,9 +190,14 @@ class History:
         self.ended = None
         for number in record["trials"]:
             self.trials[number].evaluation = self.trials[number].evaluated_at = None
+            self.evaluations.remove(number)
 
     def _fold_ended(self, record: Record) -> None:
         self.ended = record
+
+    def _fold_enqueued(self, record: Record) -> None:
+        self.enqueued.append(record["configuration"])
+        self.requests.add(record["request"])
 
     def _fold_resumed(self, _: Record) -> None:
         pass  # for people

@@ -22,6 +22,7 @@ from orchestrator.run import MasterLock, MasterProcess, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.study import Master
 from orchestrator.submission import resources
+from orchestrator.warm import learnt
 
 
 def create_run(
@@ -36,8 +37,9 @@ def create_run(
         inputs: digest of what was prepared for it.
 
     Raises:
-        InputError: it exists already, or cannot be made.
+        InputError: it exists already, or cannot be made; or a study to start from cannot be used.
     """
+    learnt(spec)
     target = profile.runs_path / spec.name
     if target.exists():
         raise InputError(
@@ -70,13 +72,14 @@ def drive(
     """Run the study's master here until the study ends; return why it did.
 
     Raises:
-        InputError: another master has the run, or the study file changed since launch.
+        InputError: another master has the run, the study file changed since launch, or a study to start from
+            cannot be used.
         StudyStopped: the study cannot go on.
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; jobs go on, and `resume` takes them up.
     """
     with MasterLock(run, take_over=take_over) as lock, _signals_interrupt():
         history = History.replay(read(run.ledger))
-        spec = _launched_study(run, history, check_original=not as_launched)
+        spec = launched_study(run, history, check_original=not as_launched)
         profile, _ = read_profile(str(run.profile))
         if not run.cancel_is_requested():
             _check_inputs(run, spec, history)
@@ -84,7 +87,7 @@ def drive(
         try:
             if history.ended is not None and history.ended["why"] == "done":
                 return str(history.ended["message"])
-            if history.rounds:
+            if history.trials:
                 me = MasterProcess.current()
                 history.fold(ledger.append("resumed", host=me.host, pid=me.pid, version=__version__))
             master = Master(
@@ -139,8 +142,13 @@ def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
     }
 
 
-def _launched_study(run: RunDirectory, history: History, *, check_original: bool) -> StudySpec:
+def launched_study(run: RunDirectory, history: History, *, check_original: bool) -> StudySpec:
     """The study as the ledger holds it.
+
+    Args:
+        run: of the study.
+        history: of the study.
+        check_original: also demand that the file it was launched from says the same.
 
     Raises:
         InputError: the run's copy, or the file it was launched from, says something else by now.

@@ -45,7 +45,6 @@ def facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
         "objective": history.created["objective"],
         "state": _state(run, summary),
         "why": history.ended["message"] if history.ended else None,
-        "rounds": len(history.rounds),
         "budget": history.created["budget"],
         "evaluated": summary.evaluated,
         "failed": summary.failed,
@@ -62,7 +61,7 @@ def trial_facts(summary: Summary, trial: Trial) -> dict[str, Any]:
     evaluation = summary.history.evaluation(trial)
     return {
         "trial": trial.number,
-        "round": trial.round,
+        "ask": trial.ask,
         "outcome": outcome(summary, trial),
         "configuration": trial.configuration,
         "shares": trial.shares,
@@ -88,7 +87,7 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
     why = f": {escape(history.ended['message'])}" if history.ended else ""
     table.add_row("state", f"{_state(run, summary)}{why}")
     counts = f"{summary.evaluated}{of} evaluated, {summary.failed} failed, {len(history.open_trials)} open"
-    table.add_row("progress", f"{counts}, round {len(history.rounds)}{summary.left_text}")
+    table.add_row("progress", f"{counts}{summary.left_text}")
     table.add_row("spent", summary.spent_text)
     if (best := summary.incumbent) is not None:
         value = value_text(summary.objective(best))

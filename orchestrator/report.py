@@ -14,7 +14,7 @@ from orchestrator.history import Trial
 from orchestrator.run import RunDirectory
 from orchestrator.summary import Summary, configuration_text, duration_s, outcome, seconds_text, value_text
 
-_COLUMNS = {"trial", "round", "outcome", "shares", "seconds", "host", "device", "message"}
+_COLUMNS = {"trial", "ask", "outcome", "shares", "seconds", "host", "device", "message"}
 
 
 def write_report(run: RunDirectory, summary: Summary) -> Path:
@@ -31,7 +31,7 @@ def _table(summary: Summary) -> pd.DataFrame:
     rows = []
     for trial in summary.history.trials:
         evaluation = summary.history.evaluation(trial)
-        row: dict[str, Any] = {"trial": trial.number, "round": trial.round + 1}
+        row: dict[str, Any] = {"trial": trial.number, "ask": trial.ask + 1}
         row |= {_column(name, "param"): value for name, value in trial.configuration.items()}
         row["outcome"] = outcome(summary, trial)
         row["shares"] = trial.shares
@@ -61,7 +61,7 @@ def _markdown(summary: Summary) -> str:
         "",
         (
             f"{created['algorithm']}, seed {created['seed']}, {summary.evaluated} evaluations "
-            f"({summary.failed} failed) in {len(history.rounds)} rounds, {summary.spent_text}; "
+            f"({summary.failed} failed), {summary.spent_text}; "
             f"{summary.metric} is {'minimized' if minimized else 'maximized'}."
         ),
         "",
@@ -87,7 +87,7 @@ def _markdown(summary: Summary) -> str:
         if (base := summary.base) is not None:
             lines += [f"Base model, untouched: {summary.metric} {value_text(summary.objective(base))}.", ""]
     lines += ["![objective by evaluation](progress.png)", "", "## Trials", ""]
-    titles = ["trial", "round", "configuration", summary.metric, *summary.reported, "outcome", "time"]
+    titles = ["trial", "configuration", summary.metric, *summary.reported, "outcome", "time"]
     lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     lines += [f"| {' | '.join(_row(summary, trial))} |" for trial in history.trials]
     failures = [(t, e) for t in history.trials if t.shares is None and (e := t.evaluation) and e.failure]
@@ -124,7 +124,7 @@ def _row(summary: Summary, trial: Trial) -> list[str]:
     mark = "★ " if trial is summary.incumbent else ""
     word = outcome(summary, trial) if trial.shares is None else f"shared with {trial.shares}"
     time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.shares is None else ""
-    return [f"{mark}{trial.number}", str(trial.round + 1), configuration_text(trial), *values, word, time_]
+    return [f"{mark}{trial.number}", configuration_text(trial), *values, word, time_]
 
 
 def _toml(value: object) -> str:

@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.evaluation import Many, Section
-from orchestrator.space import Choice, Float, Int
+from orchestrator.space import Choice, Float, Int, Parameter
 from orchestrator.trial import Value
-
-Parameter = Float | Int | Choice
 
 
 class Budget(Section):
@@ -53,6 +51,7 @@ class ParameterSection(Section):
     log: bool = False
     options: Many[Value] | None = None
     default: Value | None = None
+    when: dict[str, Value | Many[Value]] | None = None
     value: Value | None = None
 
     @model_validator(mode="after")
@@ -68,22 +67,26 @@ class ParameterSection(Section):
         """
         if "value" in self.model_fields_set:
             if self.model_fields_set != {"value"}:
-                raise ValueError("a fixed `value` takes no other key")
+                only = " (it cannot be conditional)" if self.when is not None else ""
+                raise ValueError(f"a fixed `value` takes no other key{only}")
             return None
         if self.type is None:
             raise ValueError('give `type = "float"`, "int" or "choice", or a fixed `value`')
+        when = self.when or {}
         if self.type == "choice":
-            if self.options is None or self.model_fields_set - {"type", "options", "default"}:
-                raise ValueError("a choice takes `options = [...]` and `default`, and needs the first")
-            return Choice(self.options, self.default)
+            if self.options is None or self.model_fields_set - {"type", "options", "default", "when"}:
+                raise ValueError("a choice takes `options = [...]`, `default`, `when`, and needs the first")
+            return Choice(self.options, self.default, when)
         if self.low is None or self.high is None or self.options is not None:
-            raise ValueError(f"{self.type} takes `low`, `high`, `log` and `default`, and needs the first two")
+            raise ValueError(
+                f"{self.type} takes `low`, `high`, `log`, `default`, `when`; it needs the first two"
+            )
         if isinstance(self.default, bool | str):
             raise ValueError(f"`default` must be a number, got {self.default!r}")  # noqa: TRY004 — pydantic collects ValueError only
         if self.type == "float":
-            return Float(self.low, self.high, self.log, self.default)
+            return Float(self.low, self.high, self.log, self.default, when)
         numbers = [number for number in (self.low, self.high, self.default) if number is not None]
         if any(number != int(number) for number in numbers):
             raise ValueError(f"int takes whole numbers, got {numbers}")
         default = None if self.default is None else int(self.default)
-        return Int(int(self.low), int(self.high), self.log, default)
+        return Int(int(self.low), int(self.high), self.log, default, when)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,16 +17,17 @@ from orchestrator.evaluation import (
     CommandEvaluation,
     LitGPTEvaluation,
     LocalTask,
+    Many,
     Section,
 )
-from orchestrator.sections import Budget, Objective, Parameter, ParameterSection
-from orchestrator.space import PRESETS, Choice, Float, Int, SearchSpace
-from orchestrator.tomlfile import TomlFile, near
-from orchestrator.trial import Value
+from orchestrator.sections import Budget, Objective
+from orchestrator.space import SearchSpace
+from orchestrator.space_section import Entries, build_space, read_entries
+from orchestrator.start import first_configurations
+from orchestrator.tomlfile import TomlFile
+from orchestrator.trial import Configuration
 
-Entries = dict[str, Parameter | Value]  # a search axis, or a fixed value
 Wanted = list[tuple[str, str]]  # key in the file, metric
-WRONG: Value = "(wrong)"  # stands for an entry with problems: nobody need be told to add it
 DEMO = "demo"  # in place of a path: what `prepare` makes on the spot
 
 
@@ -45,6 +46,8 @@ class StudySpec:
     include_base: bool
     path: Path
     text: str
+    enqueue: tuple[Configuration, ...] = ()  # to try first, whole and feasible
+    warm_start: tuple[Path, ...] = ()  # run directories of other studies, to learn from
 
     @property
     def most_evaluations(self) -> int:
@@ -61,11 +64,13 @@ class Knowledge:
         algorithm: problems of an algorithm's name and options.
         evaluation: problems, as (key, what), of an evaluation with this space and these wanted metrics.
         own_space: the space that an evaluation brings along; None if it has none.
+        learners: names of the algorithms that can learn from other studies.
     """
 
     algorithm: Callable[[str, dict[str, Any]], list[str]]
     evaluation: Callable[[AnyEvaluation, Entries, Wanted], list[tuple[str, str]]]
     own_space: Callable[[AnyEvaluation], Entries | None]
+    learners: Sequence[str]
 
 
 def _directory_name(name: str) -> str:
@@ -80,6 +85,9 @@ class _Head(Section):
     name: Annotated[str, AfterValidator(_directory_name)]
     seed: Annotated[int, Field(ge=0)]
     include_base: bool = False
+    include_default: bool = False
+    enqueue: Many[Configuration] = ()
+    warm_start: Many[str] = ()
 
 
 _SECTIONS = ("budget", "algorithm", "objective", "space", "evaluation")
@@ -115,20 +123,28 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
     budget = validated("budget", Budget)
     objective = validated("objective", Objective)
     evaluation = validated("evaluation", AnyEvaluation)
+    directory = (directory or path.parent).absolute()
     if evaluation is not None:
-        evaluation = _located(evaluation, (directory or path.parent).absolute())
+        evaluation = _located(evaluation, directory)
     algorithm, options = _algorithm(file, tables["algorithm"], knowledge, problems)
-    entries = _space(file, tables["space"], evaluation, knowledge, problems)
+    entries = read_entries(file, tables["space"], evaluation, knowledge.own_space, problems)
     if evaluation is not None:
         found = knowledge.evaluation(evaluation, entries, _wanted(tables["objective"]))
         problems += [file.problem(key.split("."), what) for key, what in found]
-    problems += [file.problem(*problem) for problem in _together(head, budget, algorithm, evaluation)]
-    parameters = {name: e for name, e in entries.items() if isinstance(e, Float | Int | Choice)}
-    if not parameters and not problems:
-        problems.append(file.problem(("space",), "nothing to search over: give a parameter a range"))
+    problems += [
+        file.problem(*problem) for problem in _together(head, budget, algorithm, evaluation, knowledge)
+    ]
+    space = build_space(file, entries, tables["space"], problems)
+    enqueue: tuple[Configuration, ...] = ()
+    if space is not None and head is not None:
+        enqueue, unfit = first_configurations(space, head.enqueue, include_default=head.include_default)
+        problems += [file.problem(*problem) for problem in unfit]
+    if budget is not None and len(enqueue) > (budget.evaluations or len(enqueue)):
+        what = f"{len(enqueue)} configurations to try first, and a budget of {budget.evaluations} evaluations"
+        problems.append(file.problem(("enqueue",), what))
     if problems:
         raise InputError(problems)
-    fixed = {name: e for name, e in entries.items() if not isinstance(e, Float | Int | Choice)}
+    assert space is not None, "there are no problems"
     return StudySpec(
         name=head.name,
         seed=head.seed,
@@ -137,15 +153,21 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
         algorithm=algorithm,
         options=options,
         objective=objective,
-        space=SearchSpace(parameters, fixed),
+        space=space,
         evaluation=evaluation,
         path=path,
         text=file.text,
+        enqueue=enqueue,
+        warm_start=tuple(Path(_at(directory, run)) for run in head.warm_start),
     )
 
 
 def _together(
-    head: _Head | None, budget: Budget | None, algorithm: str, evaluation: AnyEvaluation | None
+    head: _Head | None,
+    budget: Budget | None,
+    algorithm: str,
+    evaluation: AnyEvaluation | None,
+    knowledge: Knowledge,
 ) -> list[tuple[tuple[str], str]]:
     """Problems of sections that are right by themselves, as (place, what)."""
     problems = []
@@ -153,6 +175,11 @@ def _together(
         problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
     if budget is not None and budget.evaluations is None and algorithm == "lhs":
         problems.append((("budget",), "lhs draws its whole design at once: give `evaluations`"))
+    known = algorithm and not knowledge.algorithm(algorithm, {})
+    if head is not None and head.warm_start and known and algorithm not in knowledge.learners:
+        learners = ", ".join(knowledge.learners)
+        what = f"{algorithm} cannot learn from other studies: leave it out, or search with one of {learners}"
+        problems.append((("warm_start",), what))
     return problems
 
 
@@ -164,12 +191,16 @@ def _wanted(table: dict[str, Any]) -> Wanted:
     return [(key, metric) for key, metric in named if isinstance(metric, str)]
 
 
+def _at(directory: Path, text: str) -> str:
+    # `resolve` would follow links, and a venv's python is one; a user may be unknown here.
+    return os.path.abspath(directory / os.path.expanduser(text))  # noqa: PTH100, PTH111
+
+
 def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
     """The evaluation with its relative paths made absolute: jobs run elsewhere."""
 
     def at(text: str) -> str:
-        # `resolve` would follow links, and a venv's python is one; a user may be unknown here.
-        return os.path.abspath(directory / os.path.expanduser(text))  # noqa: PTH100, PTH111
+        return _at(directory, text)
 
     if isinstance(evaluation, CommandEvaluation):
         # Of the words of a command those are paths that name a file beside the study.
@@ -209,33 +240,3 @@ def _algorithm(
         return "", options
     problems += [file.problem(("algorithm",), what) for what in knowledge.algorithm(name, options)]
     return name, options
-
-
-def _space(
-    file: TomlFile,
-    table: dict[str, Any],
-    evaluation: AnyEvaluation | None,
-    knowledge: Knowledge,
-    problems: list[str],
-) -> Entries:
-    """The entries of `[space]` over those of its preset, or else over those the evaluation brings along."""
-    entries: Entries = {}
-    preset = table.get("preset")
-    if isinstance(preset, str) and preset in PRESETS:
-        entries.update(PRESETS[preset])
-    elif preset is not None:
-        problems.append(
-            file.problem(("space", "preset"), f"unknown preset {preset!r}{near(str(preset), PRESETS)}")
-        )
-    elif evaluation is not None and not table:
-        entries.update(knowledge.own_space(evaluation) or {})
-        if not entries:
-            problems.append(file.problem((), "section [space] is missing"))
-    for name, content in table.items():
-        if name == "preset":
-            continue
-        place = ("space", name)
-        table_of = content if isinstance(content, dict) else {"value": content}  # a plain value is fixed
-        section = file.section(place, table_of, ParameterSection, problems)
-        entries[name] = WRONG if section is None else section.parameter() or section.value
-    return entries

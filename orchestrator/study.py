@@ -1,34 +1,35 @@
-"""The master: one study from its first round to its last.
+"""The master: one study from its first ask to its last evaluation.
 
-A round: ask the algorithm for a batch; record it with the algorithm's state; submit; gather; record each
-evaluation; tell. Every fact is in the ledger before anything follows from it, so a master that dies at any
-instant is continued by the next one as if nothing had happened: it loads the algorithm's last state, finds
-out what became of submissions without an answer, and goes on waiting for the rest.
+A loop that keeps every slot of the cluster busy: whenever something was evaluated, tell the algorithm;
+whenever slots are free, ask it for as many; submit what waits; look for results. An algorithm that searches
+in rounds answers nothing until its round is told, and hands out what it has planned as slots get free.
+
+Every fact is in the ledger before anything follows from it, so a master that dies at any instant is continued
+by the next one as if nothing had happened: it loads the algorithm's last state, tells what was evaluated
+since, finds out what became of submissions without an answer, and goes on waiting for the rest.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator import requests
 from orchestrator.algorithms.base import Algorithm
+from orchestrator.dialogue import Dialogue
 from orchestrator.errors import SchedulerError, StudyStopped
 from orchestrator.executors.base import Executor
-from orchestrator.faults import fault_point
-from orchestrator.files import dumps
 from orchestrator.gather import Gatherer, Pending
+from orchestrator.health import held_back, why_stopped
 from orchestrator.history import History, Trial
 from orchestrator.ledger import Ledger
 from orchestrator.profile import ClusterProfile
 from orchestrator.run import MasterLock, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.submission import Submission
-from orchestrator.summary import Summary, value_text
-from orchestrator.trial import Assignment, Evaluation, Failure, Observation, Outcome
-
-FRUITLESS_ROUNDS = 100  # in a row, every suggestion a known configuration: the search has nothing new
+from orchestrator.summary import Summary, value_text, values_text
+from orchestrator.trial import Assignment, Evaluation, Failure
 
 
 class Master:
@@ -49,10 +50,11 @@ class Master:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._run, self._spec, self._profile = run, spec, profile
-        self._executor, self._algorithm = executor, algorithm
+        self._executor = executor
         self._ledger, self._history, self._lock = ledger, history, lock
         self._say, self._wait = say, wait
         self._summary = Summary(history)
+        self._dialogue = Dialogue(algorithm, spec, history, self._append, slots=profile.max_jobs, say=say)
         self._gatherer = Gatherer(
             executor,
             spec.objective.metrics,
@@ -75,6 +77,7 @@ class Master:
         """Search until the study ends; return why it did.
 
         Raises:
+            InputError: a study to start from cannot be used.
             StudyStopped: it cannot go on, or was cancelled; nothing is lost.
         """
         try:
@@ -83,14 +86,18 @@ class Master:
                 self._lock.beat()
                 if self._run.cancel_is_requested():
                     self._cancel()
-                elif self._history.open_trials:
+                    continue
+                self._take_requests()
+                self._dialogue.tell()
+                if self._dialogue.ask():
+                    continue  # what shares a score can be told at once, and leaves its slot free
+                if self._history.open_trials:
                     self._work()
+                elif held := held_back(self._history):
+                    self._stop(held)
                 else:
-                    self._check_round()
-                    self._tell()
-                    if (why := self._ask()) is not None:
-                        self._append("ended", why="done", message=why)
-                        return why
+                    self._append("ended", why="done", message=self._dialogue.why_silent)
+                    return self._dialogue.why_silent
         except OSError as error:  # the disk is full, or the shared filesystem away
             raise StudyStopped(
                 f"{error.filename or self._run.path}: {error.strerror or error}; "
@@ -100,70 +107,32 @@ class Master:
     # -- taking up ------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        if self._history.state is not None:
-            self._algorithm.load(self._history.state)
+        self._dialogue.take_up()
         if (ended := self._history.ended) is not None:
-            again = self._history.rounds[-1] if ended["why"] == "failed" else []
-            numbers = [n for n in again if self._failed(self._history.trials[n])]
+            held = held_back(self._history) if ended["why"] == "failed" else []
+            numbers = sorted(trial.number for trial in held)
             self._append("reopened", trials=numbers)
             if numbers:
                 self._say(f"trying again, hoping that it is mended: trials {', '.join(map(str, numbers))}")
         for token in list(self._history.submissions):
             self._submission.reconcile(token)
 
-    def _failed(self, trial: Trial) -> bool:
-        evaluation = trial.evaluation
-        return trial.shares is None and evaluation is not None and evaluation.outcome is Outcome.FAILED
-
-    # -- ask ------------------------------------------------------------------------------------------------
-
-    def _ask(self) -> str | None:
-        """Ask for the next round and record it; or return why there is none."""
-        spec, history = self._spec, self._history
-        left = spec.most_evaluations - len(history.spent)
-        if left <= 0:
-            return f"the budget of {spec.budget.evaluations} evaluations is spent"
-        if spec.budget.gpu_hours is not None and (used := self._summary.gpu_hours) >= spec.budget.gpu_hours:
-            return f"the budget of {spec.budget.gpu_hours:g} GPU-hours is spent ({used:.2f})"
-        known = {dumps(t.configuration): t.number for t in history.trials if t.shares is None}
-        if spec.space.cardinality is not None and len(history.spent) >= spec.space.cardinality:
-            return f"all {spec.space.cardinality} configurations of the space are evaluated"
-        rounds = (all(history.trials[n].shares is not None for n in r) for r in reversed(history.rounds))
-        if len(list(itertools.takewhile(bool, rounds))) >= FRUITLESS_ROUNDS:
-            return f"{spec.algorithm} asked for no new configuration in {FRUITLESS_ROUNDS} rounds"
-        # A shared score costs no evaluation, so the suggestions may be as many more.
-        self._algorithm.budget = spec.most_evaluations + sum(t.shares is not None for t in history.trials)
-        batch = self._algorithm.ask(min(left, self._profile.max_jobs))
-        if not batch:
-            return f"{spec.algorithm} has nothing more to ask"
-        asked: list[dict[str, Any]] = []
-        if spec.include_base and not history.trials:
-            asked.append({"suggestion": None, "point": None, "configuration": {}, "note": {}, "shares": None})
-        for suggestion in batch:
-            configuration = spec.space.decode(suggestion.point)
-            key = dumps(configuration)
-            shares = known.get(key)
-            known.setdefault(key, len(history.trials) + len(asked))
-            asked.append(
-                {
-                    "suggestion": suggestion.id,
-                    "point": list(suggestion.point),
-                    "configuration": configuration,
-                    "note": suggestion.note,
-                    "shares": shares,
-                }
-            )
-        self._append("state", round=len(history.rounds), state=self._algorithm.dump())
-        self._append("asked", round=len(history.rounds), trials=asked)
-        new = sum(a["shares"] is None for a in asked)
-        shared = f", {len(asked) - new} known already" if new < len(asked) else ""
-        self._say(f"round {len(history.rounds)}: {new} to evaluate{shared}")
-        return None
+    def _take_requests(self) -> None:
+        """Take up what `orchestrator enqueue` asks for: the record first, then the file goes."""
+        for request in requests.waiting(self._run):
+            if request.name not in self._history.requests:
+                configuration = requests.content(request, self._spec.space)
+                if configuration is None:
+                    self._say(f"{request}: asks for no configuration of this study, passed over")
+                else:
+                    self._dialogue.enqueue(request.name, configuration)
+                    self._say(f"enqueued: {values_text(configuration)}")
+            request.unlink(missing_ok=True)
 
     # -- submit and gather ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        """One look at the open trials of the round: submit what fits, take in what is there."""
+        """One look at the open trials: submit what fits, take in what is there."""
         waiting = [t for t in self._history.open_trials if t.attempt is None]
         under_way = [t for t in self._history.open_trials if t.attempt is not None]
         if batch := waiting[: max(0, self._profile.max_jobs - len(under_way))]:
@@ -230,47 +199,16 @@ class Master:
         self._run.cancel_request.unlink(missing_ok=True)
         raise StudyStopped(f"cancelled; to go on after all: `orchestrator resume {self._run.path}`")
 
-    # -- tell -----------------------------------------------------------------------------------------------
+    # -- the end --------------------------------------------------------------------------------------------
 
-    def _check_round(self) -> None:
-        """Stop rather than search on when the round failed of something that is no configuration's fault."""
-        if not self._history.rounds:
-            return
-        numbers = self._history.rounds[-1]
-        own = [self._history.trials[n] for n in numbers if self._history.trials[n].shares is None]
-        failures = {e.failure for t in own if (e := t.evaluation) is not None}
-        first = len(self._history.rounds) == 1
-        if not own or None in failures or Failure.DIVERGED in failures:
-            return
-        if not (first or all(f is not None and f.about_setup for f in failures)):
-            return
-        last = own[-1].evaluation
+    def _stop(self, held: list[Trial]) -> None:
+        """Stop rather than search on what failed of something that is no configuration's fault."""
+        last = held[-1].evaluation
         assert last is not None
-        which = "the whole first round" if first else "a whole round"
-        classes = ", ".join(sorted(failure for failure in failures if failure))
-        log = self._run.attempt(last.trial, last.attempt) / "log.out"
-        message = (
-            f"{which} failed ({classes}): a fault of the set-up, not of the configurations. "
-            f"{last.message}. Log: {log}. "
-            f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
-        )
+        message = why_stopped(self._history, held, self._run.attempt(last.trial, last.attempt) / "log.out")
+        message += f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
         self._append("ended", why="failed", message=message)
         raise StudyStopped(message)
-
-    def _tell(self) -> None:
-        """Tell the algorithm of the last round, in trial order."""
-        if not self._history.rounds:
-            return
-        fault_point("before-tell")
-        observations = []
-        for number in self._history.rounds[-1]:
-            trial = self._history.trials[number]
-            evaluation = self._history.evaluation(trial)
-            assert evaluation is not None
-            if trial.suggestion is not None:
-                observations.append(observation(trial.suggestion, evaluation, self._spec))
-        self._algorithm.tell(observations)
-        fault_point("after-tell")
 
     def _line(self, trial: Trial) -> str:
         """One line of progress: what came, how it compares, how far we are."""
@@ -288,11 +226,3 @@ class Master:
 
     def _append(self, kind: str, **fields: Any) -> None:
         self._history.fold(self._ledger.append(kind, **fields))
-
-
-def observation(suggestion: int, evaluation: Evaluation, spec: StudySpec) -> Observation:
-    """What the algorithm is told: the objective as a score to maximize, or a failure."""
-    if evaluation.outcome is Outcome.FAILED:
-        return Observation(suggestion, None)
-    metric = evaluation.metrics[spec.objective.metric]
-    return Observation(suggestion, spec.objective.sign * metric.value, metric.stderr)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from orchestrator.history import History, Trial
-from orchestrator.trial import Evaluation, Metric, Outcome
+from orchestrator.trial import Configuration, Evaluation, Metric, Outcome
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,12 @@ def number_text(value: object) -> str:
 
 
 def configuration_text(trial: Trial) -> str:
-    """`learning_rate=0.003 lora_rank=8`."""
+    """`values_text` of a trial, or that it is the base model."""
     if trial.suggestion is None:
         return "base model, untouched"
-    return " ".join(f"{name}={number_text(value)}" for name, value in trial.configuration.items())
+    return values_text(trial.configuration)
+
+
+def values_text(configuration: Configuration) -> str:
+    """`learning_rate=0.003 lora_rank=8`."""
+    return " ".join(f"{name}={number_text(value)}" for name, value in configuration.items())

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import gpytorch
@@ -44,13 +44,18 @@ from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import NormalPrior
 from linear_operator.utils.cholesky import psd_safe_cholesky
+from torch.nn.functional import one_hot
 
 from orchestrator.trial import Point
+from orchestrator.warp import standardized
 
 Array = npt.NDArray[np.float64]
+Scored = tuple[Point, float, float | None]  # a snapped point, its score, its standard error
+Kernel = Literal["matern52", "rbf"]
 
 LEAST_NOISE = 1e-6  # of z: keeps k(X, X) + σ² I well conditioned in float64
 NOISY = 1e-4  # of z: above it the best score is luck in part, and f⁺ is taken from the mean
+MOST_FITTED, MOST_KEPT = 400, 1500  # observations: a fit costs n³ a step, and n² memory
 FEWEST = 3  # observations from which hyper-parameters are fitted
 _ITERATIONS = 200
 
@@ -70,40 +75,99 @@ class Priors:
         return math.log(0.5 * math.sqrt(d / 3))
 
 
+class Features:
+    """What the process sees of a point: each axis, but one column for each option of an unordered choice.
+
+    So any two options are equally far apart, until the lengthscales say otherwise. Two options on one axis are
+    that already.
+    """
+
+    def __init__(self, dimension: int, choices: Mapping[int, int]) -> None:
+        self.dimension = dimension
+        self._columns = [choices.get(axis, 1) for axis in range(dimension)]
+
+    @property
+    def axes(self) -> int:
+        """How many columns there are."""
+        return sum(count if count > 2 else 1 for count in self._columns)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features of x (m, d): (m, axes), differentiable in the ordered axes."""
+        if self.axes == self.dimension:
+            return x
+        columns = []
+        for axis, count in enumerate(self._columns):
+            column = x[:, axis]
+            if count > 2:
+                option = (column.detach() * count).long().clamp(0, count - 1)
+                columns.append(one_hot(option, count).to(x.dtype) / math.sqrt(2))
+            else:
+                columns.append(column.unsqueeze(1))
+        return torch.cat(columns, dim=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A fitted posterior; `fit` makes one.
+    """A fitted posterior; `fit` makes one. What takes and gives tensors is in units of z, and differentiable.
 
     Attributes:
         best: f⁺ in units of the scores: the best of them or, if they are noisy, the highest posterior mean at
             an observed point.
         noisy: whether the scores came with standard errors, or the fitted σ² is above 1e-4.
         lengthscales: ℓ, (d,).
+        noise: σ² of z; the mean of them if they are known.
+        incumbent: f⁺ of z.
         fitted: False if the hyper-parameters are the priors' centers.
     """
 
     best: float
     noisy: bool
     lengthscales: tuple[float, ...]
+    noise: float
+    incumbent: float
     fitted: bool
-    _model: Any  # SingleTaskGP in evaluation mode
-    _points: torch.Tensor  # X
+    _kernel: Kernel
+    _features: Features
+    _inverse_lengthscales: torch.Tensor  # 1/ℓ (d,)
+    _variance: float  # v
+    _constant: float  # c
+    _points: torch.Tensor  # features of X
     _cholesky: torch.Tensor  # L
-    _weights: torch.Tensor  # α, (n, 1)
+    _weights: torch.Tensor  # α (n,)
     _shift: float  # mean of y
     _scale: float  # sd of y
 
+    @property
+    def dimension(self) -> int:
+        return self._features.dimension
+
     def posterior(self, points: Sequence[Point]) -> tuple[Array, Array]:
         """Return μ (m,) and s (m,) at `points` (m, d), in units of the scores."""
-        with torch.no_grad(), _one_thread():
-            mean, deviation = _latent(
-                self._model,
-                self._points,
-                self._cholesky,
-                self._weights,
-                _tensor(points, self._points.shape[1]),
-            )
-        return self._shift + self._scale * mean, self._scale * deviation
+        with torch.no_grad(), exact():
+            mean, variance, _ = self.latent(tensor(points, self.dimension))
+        return self._shift + self._scale * mean.numpy(), self._scale * variance.clamp_min(0).sqrt().numpy()
+
+    def latent(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return μ (m,), s² (m,) and L⁻¹ k(X, x) (n, m) at x (m, d): eq. 2.25 and 2.26, the diagonal only."""
+        return self._latent(self._features(x))
+
+    def prior(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return k(a, b): (m, l) from (m, d) and (l, d)."""
+        return self._covariance(self._features(a), self._features(b))
+
+    def _latent(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        cross = self._covariance(self._points, x)
+        whitened = torch.linalg.solve_triangular(self._cholesky, cross, upper=False)
+        variance = self._variance - whitened.square().sum(0)
+        return self._constant + self._weights @ cross, variance, whitened
+
+    def _covariance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        a, b = a * self._inverse_lengthscales, b * self._inverse_lengthscales
+        square = (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(-1)
+        if self._kernel == "rbf":
+            return self._variance * torch.exp(-square / 2)
+        root = (5 * square.clamp_min(1e-20)).sqrt()  # its gradient at 0 is 0, not NaN
+        return self._variance * (1 + root + 5 / 3 * square) * torch.exp(-root)
 
 
 def fit(
@@ -111,12 +175,15 @@ def fit(
     scores: Sequence[float],
     stderrs: Sequence[float | None] | None = None,
     *,
-    kernel: Literal["matern52", "rbf"] = "matern52",
+    kernel: Kernel = "matern52",
     priors: Priors = Priors(),
+    choices: Mapping[int, int] | None = None,
 ) -> Surrogate:
     """Fit the process to at least one observation.
 
-    It does not fail: at worst the hyper-parameters are the centers of the priors.
+    It does not fail: at worst the hyper-parameters are the centers of the priors. Beyond `MOST_FITTED`
+    observations the hyper-parameters are fitted to a part of them, and beyond `MOST_KEPT` only a part is kept:
+    the better half as many as fit, and an even selection of the others.
 
     Args:
         points: X, (n, d). Their order changes nothing but the last digits: sort them for equal fits.
@@ -124,57 +191,91 @@ def fit(
         stderrs: standard error of each score; one that is missing counts as the mean of the others.
         kernel: both with a lengthscale per axis.
         priors: of the hyper-parameters.
+        choices: axis -> number of options, where they have no order: see `Features`.
     """
-    x = _tensor(points, len(points[0]))
-    z, shift, scale = _standardized(np.asarray(scores, dtype=np.float64))
-    variances = _variances(stderrs, scale)
+    features = Features(len(points[0]), choices or {})
+    y, shift, scale = standardized(np.asarray(scores, dtype=np.float64))
+    kept = _part(y, MOST_KEPT)
+    y = y[kept]
+    sample = torch.from_numpy(_part(y, MOST_FITTED))
+    x = features(tensor([points[i] for i in kept], len(points[0])))
+    z = torch.from_numpy(y)
+    variances = known_variances(stderrs, scale)
+    if variances is not None:
+        variances = variances[kept]
     for fitted in (True, False):
-        if fitted and len(scores) < FEWEST:
+        if fitted and len(y) < FEWEST:
             continue
         try:
-            with _one_thread(), warnings.catch_warnings():
+            with exact(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # not converged within the iterations: good enough
-                model = _model(x, z, variances, kernel, priors)
+                known = None if variances is None else variances[sample]
+                model = _model(x[sample], z[sample], known, kernel, priors)
                 if fitted:
                     mll = ExactMarginalLogLikelihood(model.likelihood, model)
                     fit_gpytorch_mll_scipy(mll, options={"maxiter": _ITERATIONS})
-                return _conditioned(model, x, z, shift, scale, known=variances is not None, fitted=fitted)
+                return _conditioned(
+                    model, x, z, variances, kernel, features, shift=shift, scale=scale, fitted=fitted
+                )
         except (RuntimeError, ValueError, ArithmeticError, BotorchError, ModelFittingError):
             if not fitted:  # linear algebra cannot fail at the priors' centers
                 raise
     raise AssertionError("unreachable")
 
 
+def _part(y: Array, most: int) -> npt.NDArray[np.int64]:
+    """Return the indices of at most so many scores, ascending: the better half of them, and an even selection."""
+    if len(y) <= most:
+        return np.arange(len(y))
+    order = np.argsort(-y, kind="stable")
+    rest = np.sort(order[most // 2 :])
+    even = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(np.int64)]
+    return np.sort(np.concatenate([order[: most // 2], even]))
+
+
 def _conditioned(
-    model: Any, x: torch.Tensor, z: torch.Tensor, shift: float, scale: float, *, known: bool, fitted: bool
+    model: Any,
+    x: torch.Tensor,
+    z: torch.Tensor,
+    variances: torch.Tensor | None,
+    kernel: Kernel,
+    features: Features,
+    *,
+    shift: float,
+    scale: float,
+    fitted: bool,
 ) -> Surrogate:
     """Algorithm 2.1 of Rasmussen & Williams, and f⁺."""
-    model.eval()
     with torch.no_grad():
-        noise = model.likelihood.noise.expand(len(z))
-        gram = model.covar_module(x).to_dense() + torch.diag(noise)
-        cholesky = psd_safe_cholesky(gram)
-        weights = torch.cholesky_solve((z - model.mean_module(x)).unsqueeze(-1), cholesky)
-        mean, deviation = _latent(model, x, cholesky, weights, x)
-    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        noise = model.likelihood.noise.expand(len(z)) if variances is None else variances
+        lengthscales = model.covar_module.base_kernel.lengthscale.flatten()
+        constant = float(model.mean_module.constant)
+        process = Surrogate(
+            best=0.0,
+            noisy=float(noise.max()) > NOISY,
+            lengthscales=tuple(lengthscales.tolist()),
+            noise=float(noise.mean()),
+            incumbent=0.0,
+            fitted=fitted,
+            _kernel=kernel,
+            _features=features,
+            _inverse_lengthscales=1 / lengthscales,
+            _variance=float(model.covar_module.outputscale),
+            _constant=constant,
+            _points=x,
+            _cholesky=torch.empty(0),
+            _weights=torch.empty(0),
+            _shift=shift,
+            _scale=scale,
+        )
+        cholesky = psd_safe_cholesky(process._covariance(x, x) + torch.diag(noise))
+        weights = torch.cholesky_solve((z - constant).unsqueeze(-1), cholesky).squeeze(-1)
+        process = replace(process, _cholesky=cholesky, _weights=weights)
+        mean, variance, _ = process._latent(x)
+    if not (mean.isfinite().all() and variance.isfinite().all()):
         raise ArithmeticError("the posterior is not finite")
-    noisy = known or float(noise.max()) > NOISY
-    best = float(mean.max()) if noisy else float(z.max())
-    lengthscales = tuple(model.covar_module.base_kernel.lengthscale.detach().flatten().tolist())
-    return Surrogate(
-        shift + scale * best, noisy, lengthscales, fitted, model, x, cholesky, weights, shift, scale
-    )
-
-
-def _latent(
-    model: Any, x: torch.Tensor, cholesky: torch.Tensor, weights: torch.Tensor, queries: torch.Tensor
-) -> tuple[Array, Array]:
-    """Eq. 2.25 and 2.26 of z at `queries` (m, d): the diagonal only, where BoTorch's posterior is (m, m)."""
-    cross = model.covar_module(x, queries).to_dense()  # (n, m)
-    mean = model.mean_module(queries) + (cross.T @ weights).squeeze(-1)
-    explained = torch.linalg.solve_triangular(cholesky, cross, upper=False).square().sum(0)
-    variance = model.covar_module(queries, diag=True) - explained
-    return mean.numpy(), variance.clamp_min(0).sqrt().numpy()
+    incumbent = float(mean.max() if process.noisy else z.max())
+    return replace(process, incumbent=incumbent, best=shift + scale * incumbent)
 
 
 def _model(
@@ -221,19 +322,8 @@ def _logarithmic(least: float = 0.0) -> Any:
     return GreaterThan(least, transform=torch.exp, inv_transform=torch.log)
 
 
-def _standardized(y: Array) -> tuple[torch.Tensor, float, float]:
-    """Return z, mean and sd of y; the largest score is divided out first, so that 1e300 has a square."""
-    unit = float(np.abs(y).max()) or 1.0
-    scaled = y / unit
-    shift, deviation = float(scaled.mean()), float(scaled.std())
-    scale = deviation * unit
-    if scale < 1e-12:
-        return torch.from_numpy(y - shift * unit), shift * unit, 1.0
-    return torch.from_numpy((scaled - shift) / deviation), shift * unit, scale
-
-
-def _variances(stderrs: Sequence[float | None] | None, scale: float) -> torch.Tensor | None:
-    """Return the known variances of z, (n,), or None if no standard error was given."""
+def known_variances(stderrs: Sequence[float | None] | None, scale: float) -> torch.Tensor | None:
+    """Return the known variances of scores / `scale`, (n,), or None if no standard error was given."""
     given = [(stderr / scale) ** 2 for stderr in stderrs or () if stderr is not None]
     if stderrs is None or not given:
         return None
@@ -242,12 +332,13 @@ def _variances(stderrs: Sequence[float | None] | None, scale: float) -> torch.Te
     return torch.tensor(filled, dtype=torch.float64).clamp_min(LEAST_NOISE)
 
 
-def _tensor(points: Sequence[Point], d: int) -> torch.Tensor:
+def tensor(points: Sequence[Point], d: int) -> torch.Tensor:
+    """Return `points` as (m, d)."""
     return torch.tensor(list(points), dtype=torch.float64).reshape(-1, d)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """Sums in one order whatever the host's cores, exact algebra; at these sizes it is the fastest too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -50,7 +50,7 @@ class Story:
         shares: Mapping[int, int] | None = None,
         state: object = None,
     ) -> Story:
-        """A round; `shares`: place in the round -> number of the trial whose score it takes."""
+        """An ask; `shares`: place in it -> number of the trial whose score it takes."""
         asked: list[dict[str, Any]] = []
         if base:
             asked.append({"suggestion": None, "point": None, "configuration": {}, "note": {}, "shares": None})

@@ -109,6 +109,23 @@ def test_a_hyperparameter_that_fine_tuning_does_not_have_gets_the_nearest_one(tm
     )
 
 
+def test_what_an_evaluation_always_needs_cannot_be_conditional(tmp_path: Path) -> None:
+    condition = "high = 0.5, when = { batch_size = 8 } }\n"
+    space = LITGPT["space"] + 'batch_size = { type = "choice", options = [8, 16] }\n'
+    rate, decay = (
+        f'{name} = {{ type = "float", low = 0, {condition}' for name in ("learning_rate", "weight_decay")
+    )
+    assert "weight_decay" in read_checked_study(litgpt(tmp_path, space=space + decay)).space.names
+    path = litgpt(tmp_path, space=space + rate)
+    assert the_problem(path, line="learning_rate") == (
+        "space.learning_rate: litgpt always needs it: leave `when` out"
+    )
+    x0 = 'x0 = { type = "choice", options = [1, 2] }\n'
+    x1 = 'x1 = { type = "float", low = 0, high = 1, when = { x0 = 1 } }\n'
+    path = write_study(tmp_path, space=f"[space]\n{x0}{x1}")
+    assert the_problem(path, line="x1") == "space.x1: branin always takes it: leave `when` out"
+
+
 def test_hyperparameters_without_a_default_must_be_there(tmp_path: Path) -> None:
     path = litgpt(tmp_path, space='[space]\nlora_rank = { type = "int", low = 1, high = 4 }\n')
     assert the_problem(path, line="[space]").startswith("space: lacks lora_alpha, learning_rate: ")
@@ -169,7 +186,7 @@ def study(
 @pytest.mark.parametrize("algorithm", ["lhs", "random"])
 def test_the_forecast_of_a_plain_design_is_its_waves(tmp_path: Path, algorithm: str) -> None:
     coming = forecast(study(tmp_path, algorithm), profile())
-    assert (coming.rounds, coming.wall_clock_h, coming.host_hours, coming.gpu_hours) == (3, 1.5, 10, 40)
+    assert (coming.waves, coming.wall_clock_h, coming.host_hours, coming.gpu_hours) == (3, 1.5, 10, 40)
     assert len(coming.batch) == 4
 
 
@@ -182,12 +199,14 @@ def test_the_forecast_shows_the_configurations_that_the_study_will_begin_with(
     assert 1 <= len(coming.batch) <= 4
     assert all(set(configuration) == {"x0", "x1"} for configuration in coming.batch)
     assert coming == forecast(spec, profile())
-    assert math.ceil(10 / 4) <= coming.rounds <= 10
+    assert math.ceil(10 / 4) <= coming.waves <= 10
 
 
 def test_the_base_model_is_a_job_more_and_may_be_a_wave_more(tmp_path: Path) -> None:
-    coming = forecast(study(tmp_path, "random", base=True), profile())
-    assert (coming.rounds, coming.wall_clock_h, coming.host_hours) == (3, 2.0, 11)
+    for evaluations, waves in ((10, 3), (12, 4)):
+        spec = study(tmp_path, "random", budget=f"evaluations = {evaluations}", base=True)
+        coming = forecast(spec, profile())
+        assert (coming.waves, coming.wall_clock_h, coming.host_hours) == (waves, waves / 2, evaluations + 1)
 
 
 @pytest.mark.parametrize(("gpus", "jobs"), [(4, 2), (0, 16)])

@@ -30,6 +30,7 @@ COMMANDS = (
     "resume",
     "status",
     "watch",
+    "tree",
     "queue",
     "cancel",
     "report",

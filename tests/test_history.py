@@ -25,18 +25,46 @@ def test_passing_over_the_states_changes_nothing_but_the_state(tmp_path: Path) -
     quick = History.replay(read(run.ledger, states=False))
     whole = History.replay(read(run.ledger))
     assert (quick.state, whole.state) == (None, {"asked": 9})
-    assert (quick.trials, quick.rounds, quick.ended) == (whole.trials, whole.rounds, whole.ended)
+    assert (quick.trials, quick.untold, quick.ended) == (whole.trials, whole.untold, whole.ended)
 
 
-def test_a_state_counts_only_with_the_round_it_was_written_for() -> None:
-    story = Story().ask({"x": 1}, state={"round": 0})
-    assert story.add("state", state={"round": 1}).history.state == {"round": 0}
-    assert story.ask({"x": 2}, state={"round": 1}).history.state == {"round": 1}
+def test_a_state_counts_only_with_the_ask_it_was_written_for() -> None:
+    story = Story().ask({"x": 1}, state={"ask": 0})
+    assert story.add("state", state={"ask": 1}).history.state == {"ask": 0}
+    assert story.ask({"x": 2}, state={"ask": 1}).history.state == {"ask": 1}
 
 
-def test_trials_are_numbered_over_all_rounds() -> None:
+def test_what_was_evaluated_before_an_ask_was_told_and_all_else_is_not() -> None:
+    story = Story().ask({"x": 1}, {"x": 2}, {"x": 3}).submit((0, 1), (1, 1), (2, 1)).score(1, 1.0)
+    assert story.history.untold == [0, 1, 2]
+    story.add("state", state={})  # without the ask it was written for it says nothing
+    assert story.score(0, 1.0).history.untold == [0, 1, 2]
+    story.ask({"x": 4}, {"x": 1}, {"x": 3}, shares={1: 0, 2: 2})
+    assert story.history.untold == [2, 3, 4, 5]
+    story.submit((3, 1)).score(3, 1.0).ask({"x": 5})
+    assert story.history.untold == [2, 5, 6], "5 shares with 2, which is open"
+    assert [trial.number for trial in story.history.open_trials] == [2, 6]
+    assert story.history.wave == 2
+
+
+def test_evaluations_are_kept_in_the_order_in_which_they_came() -> None:
+    story = Story().ask({"x": 1}, {"x": 2}, {"x": 3}).submit((0, 1), (1, 1), (2, 1))
+    story.score(2, 1.0).fail(0, "disk_full").score(1, 1.0)
+    assert story.history.evaluations == [2, 0, 1]
+    assert story.add("reopened", trials=[0]).history.evaluations == [2, 1]
+
+
+def test_what_a_person_enqueued_is_in_the_state_of_the_next_ask() -> None:
+    story = Story().ask({"x": 1}).add("enqueued", request="a.json", configuration={"x": 7})
+    assert story.history.enqueued == [{"x": 7}]
+    assert story.add("state", state={}).history.enqueued == [{"x": 7}]
+    assert story.ask({"x": 2}).history.enqueued == []
+    assert story.history.requests == {"a.json"}
+
+
+def test_trials_are_numbered_over_all_asks() -> None:
     history = Story().ask({"x": 1}, {"x": 2}, base=True).ask({"x": 3}).history
-    assert history.rounds == [[0, 1, 2], [3]]
+    assert [trial.ask for trial in history.trials] == [0, 0, 0, 1]
     assert [trial.number for trial in history.trials] == [0, 1, 2, 3]
     assert [trial.suggestion for trial in history.trials] == [None, 0, 1, 2]
     assert [trial.configuration for trial in history.trials] == [{}, {"x": 1}, {"x": 2}, {"x": 3}]

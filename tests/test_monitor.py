@@ -47,13 +47,10 @@ def test_looking_needs_no_state_of_the_algorithm(run: RunDirectory) -> None:
 def test_facts_are_json_and_say_where_the_study_stands(run: RunDirectory) -> None:
     summary = look(run)
     found = json.loads(json.dumps(facts(run, summary), allow_nan=False))
-    assert {
-        key: found[key] for key in ("study", "state", "why", "rounds", "evaluated", "failed", "open")
-    } == {
+    assert {key: found[key] for key in ("study", "state", "why", "evaluated", "failed", "open")} == {
         "study": "story",
         "state": "done",
         "why": "the budget of 8 evaluations is spent",
-        "rounds": 2,
         "evaluated": 8,
         "failed": 2,
         "open": 0,
@@ -84,7 +81,7 @@ def test_the_status_is_a_few_lines_with_the_incumbent_and_the_base_model(run: Ru
     assert lines == [
         f"study       story (soo) in {run.path}",
         "state       done: the budget of 8 evaluations is spent",
-        "progress    8 of 8 evaluated, 2 failed, 0 open, round 2",
+        "progress    8 of 8 evaluated, 2 failed, 0 open",
         "spent       0.30 host-hours (1.20 GPU-hours)",
         "incumbent   trial 5: loss 1.680 ± 0.030",
         "            rate=1e-05 rank=32 kind=a[b]",

@@ -127,12 +127,12 @@ def test_a_side_is_divisible_exactly_when_it_holds_the_middle_of_a_value_that_is
     assume(low < high)
     held = {repr(value) for value in values_of(parameter) if low <= parameter.encode(value) < high}
     others = held - {repr(parameter.decode((low + high) / 2))}
-    assert SearchSpace({"p": parameter}).divisible(0, low, high) is bool(others)
+    assert SearchSpace({"p": parameter}).divisible(0, [low], [high], ((low + high) / 2,)) is bool(others)
 
 
 def test_a_continuum_is_always_divisible() -> None:
     space = SearchSpace({"p": Float(0, 1)})
-    assert space.divisible(0, 0.5, 0.5 + 1e-12)
+    assert space.divisible(0, [0.5], [0.5 + 1e-12], (0.5,))
 
 
 @pytest.mark.parametrize(

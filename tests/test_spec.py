@@ -9,9 +9,8 @@ import pytest
 from orchestrator.check import read_checked_study
 from orchestrator.errors import InputError
 from orchestrator.evaluation import CommandEvaluation, LitGPTEvaluation, LocalTask
-from orchestrator.space import Choice, Float, Int
+from orchestrator.space import Float
 from orchestrator.spec import StudySpec
-from orchestrator.tomlfile import TomlFile
 from tests.builders import LITGPT, STUDY, line_of, write_study
 
 COMMAND = '[evaluation]\nkind = "command"\ncommand = ["true"]\n'
@@ -62,35 +61,6 @@ def test_a_synthetic_function_has_no_base_model(tmp_path: Path) -> None:
 
 def test_a_synthetic_function_brings_its_own_space(tmp_path: Path) -> None:
     assert read(tmp_path).space.parameters == {"x0": Float(-5, 10), "x1": Float(0, 15)}
-
-
-def test_every_kind_of_parameter_is_read_in_the_order_of_the_file(tmp_path: Path) -> None:
-    space = """[space]
-rate = { type = "float", low = 1e-5, high = 1e-2, log = true, default = 1e-3 }
-rank = { type = "int", low = 2, high = 64.0 }
-epochs = 3
-[space.kind]
-type = "choice"
-options = ["a", "b"]
-[space.mask]
-value = true
-"""
-    spec = read(tmp_path, evaluation=COMMAND, space=space)
-    assert spec.space.parameters == {
-        "rate": Float(1e-5, 1e-2, log=True, default=1e-3),
-        "rank": Int(2, 64),
-        "kind": Choice(("a", "b")),
-    }
-    assert spec.space.names == ("rate", "rank", "kind")
-    assert spec.space.fixed == {"epochs": 3, "mask": True}
-
-
-def test_entries_of_a_preset_can_be_replaced_and_fixed(tmp_path: Path) -> None:
-    space = LITGPT["space"] + 'lora_rank = { type = "int", low = 1, high = 8 }\nlora_alpha = 16\n'
-    spec = read(tmp_path, **{**LITGPT, "space": space})
-    assert spec.space.parameters["lora_rank"] == Int(1, 8)
-    assert spec.space.fixed == {"lora_alpha": 16}
-    assert spec.space.dimension == 4
 
 
 def test_the_objective_comes_first_among_the_metrics_and_once(tmp_path: Path) -> None:
@@ -237,158 +207,6 @@ def test_an_evaluation_without_a_kind_is_told_so(tmp_path: Path) -> None:
 def test_a_fine_tuning_has_one_length(tmp_path: Path) -> None:
     path = write_study(tmp_path, **{**LITGPT, "evaluation": LITGPT["evaluation"] + "steps = 9\n"})
     assert the_problem(path, line="[evaluation]") == "evaluation: give either `epochs` or `steps`"
-
-
-@pytest.mark.parametrize("value", ["[1, 2]", "2020-01-01", "inf"])
-def test_a_fixed_value_that_is_no_value_is_one_problem(tmp_path: Path, value: str) -> None:
-    path = write_study(tmp_path, evaluation=COMMAND, space=f"[space]\nx = {value}\n")
-    assert "input should be a valid boolean or a" in the_problem(path, line="x =")
-
-
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        ('{ type = "float", low = 0 }', "needs the first two"),
-        ('{ type = "int", low = 0, high = 2, options = [1] }', "needs the first two"),
-        ('{ type = "choice", low = 0, options = [1, 2] }', "a choice takes"),
-        ('{ type = "choice" }', "a choice takes"),
-        ('{ type = "choice", options = ["a", "b"], default = "c" }', "'c' is not one of ['a', 'b']"),
-        ('{ type = "float", low = 0, high = 1, default = "a" }', "`default` must be a number, got 'a'"),
-        ('{ type = "int", low = 0, high = 4, default = 1.5 }', "int takes whole numbers"),
-        ("{ low = 0, high = 1 }", 'give `type = "float"`'),
-        ("{ value = 1, low = 0 }", "takes no other key"),
-        ('{ type = "flaot", low = 0, high = 1 }', "'float', 'int' or 'choice', got 'flaot'"),
-        ('{ type = "float", low = "a", high = 1 }', "input should be a valid number"),
-        ('{ type = "float", low = 0, hihg = 1 }', 'did you mean "high"?'),
-    ],
-)
-def test_a_wrong_entry_of_the_space_is_told_its_remedy(tmp_path: Path, entry: str, words: str) -> None:
-    path = write_study(tmp_path, evaluation=COMMAND, space=f"[space]\nx = {entry}\n")
-    assert words in the_problem(path, line="x =")
-
-
-@pytest.mark.parametrize("preset", ['"davouse2025-cod"', "3", '["davouse2025-code"]'])
-def test_an_unknown_preset_is_refused_with_those_there_are(tmp_path: Path, preset: str) -> None:
-    path = write_study(tmp_path, **{**LITGPT, "space": f"[space]\npreset = {preset}\n"})
-    assert "davouse2025-code" in the_problem(path, line="preset")
-
-
-def test_a_space_of_fixed_values_is_nothing_to_search(tmp_path: Path) -> None:
-    path = write_study(tmp_path, space="[space]\nx0 = 1\nx1 = 2\n")
-    assert "nothing to search over" in the_problem(path, line="[space]")
-
-
-def test_a_command_needs_a_space(tmp_path: Path) -> None:
-    assert the_problem(write_study(tmp_path, evaluation=COMMAND), line=None) == "section [space] is missing"
-
-
-def test_a_wrong_parameter_is_not_reported_as_missing_too(tmp_path: Path) -> None:
-    space = "[space]\nlora_rank = { type = 'int', low = 8, high = 4 }\nlora_alpha = 16\nlearning_rate = 0.1\n"
-    assert "low = 8" in the_problem(write_study(tmp_path, **{**LITGPT, "space": space}), line="lora_rank")
-
-
-# -- where things stand in a file ---------------------------------------------------------------------------
-
-PLACES = """\
-name = "a"
-[budget]
-evaluations = 1 # 3
-[evaluation]
-"kind" = "x"
-tasks = [
-  { name = "a" },
-  { name = "b" },
-]
-dotted.inner = 1 # 10
-[[evaluation.task]]
-name = "first" # 12
-[[ evaluation.task ]] # the second
-name = "second" # 14
-[evaluation.task.sub]
-key = 1 # 16
-[[evaluation.task.list]]
-key = 2 # 18
-[[evaluation.task.list]]
-key = 3 # 20
-[space."odd key"]
-low = 1 # 22
-inline = { low = 1 }
-matrix = [
-  [1, 2],
-]
-after = 1 # 27
-[late.sub] # 28
-[late]
-key = 1 # 30
-"""
-
-
-@pytest.mark.parametrize(
-    ("place", "line"),
-    [
-        (("name",), 1),
-        (("budget",), 2),
-        (("budget", "evaluations"), 3),
-        (("budget", "absent"), 2),
-        (("evaluation", "kind"), 5),
-        (("evaluation", "tasks", 1, "name"), 6),
-        (("evaluation", "dotted", "inner"), 10),
-        (("evaluation", "task", 0, "name"), 12),
-        (("evaluation", "task", 1), 13),
-        (("evaluation", "task", 1, "name"), 14),
-        (("evaluation", "task", 1, "absent"), 13),
-        (("evaluation", "task", 1, "sub", "key"), 16),
-        (("evaluation", "task", 1, "list", 0, "key"), 18),
-        (("evaluation", "task", 1, "list", 1, "key"), 20),
-        (("space", "odd key", "low"), 22),
-        (("space", "odd key", "inline", "low"), 23),
-        (("space", "odd key", "after"), 27),
-        (("late", "sub", "absent"), 28),
-        (("late", "key"), 30),
-        (("absent",), None),
-        ((), None),
-    ],
-)
-def test_a_problem_names_the_line_where_the_deepest_part_of_its_place_stands(
-    tmp_path: Path, place: tuple[str | int, ...], line: int | None
-) -> None:
-    path = tmp_path / "file.toml"
-    path.write_text(PLACES)
-    problem = TomlFile.read(path).problem(place, "what")
-    key = f"{'.'.join(map(str, place))}: " if place else ""
-    assert problem == f"{path}:{line}: {key}what" if line else f"{path}: {key}what"
-
-
-def test_a_problem_in_the_second_table_of_an_array_names_its_line(tmp_path: Path) -> None:
-    tasks = '[[evaluation.tasks]]\nname = "a"\n[[evaluation.tasks]]\nname = "b"\nfile = "b"\nlimt = 3\n'
-    path = write_study(tmp_path, **{**LITGPT, "evaluation": LITGPT["evaluation"] + tasks})
-    problem = the_problem(path, line="limt")
-    assert problem == 'evaluation.tasks.1.limt: unknown key; did you mean "limit"?'
-
-
-@pytest.mark.parametrize(
-    ("task", "problems"),
-    [
-        ('"arc_easy"', ["tasks.0: must be a table of keys, got 'arc_easy'"]),
-        (
-            '{ name = "a", fille = "b" }',
-            ["tasks.0.file: is missing: give it a value", 'tasks.0.fille: unknown key; did you mean "file"?'],
-        ),
-    ],
-)
-def test_a_wrong_task_of_either_kind_is_told_its_remedy(
-    tmp_path: Path, task: str, problems: list[str]
-) -> None:
-    text = LITGPT["evaluation"] + f"tasks = [{task}]\n"
-    path = write_study(tmp_path, **{**LITGPT, "evaluation": text})
-    place = f"{path}:{line_of(path, 'tasks')}: evaluation."
-    assert problems_of(path) == [f"{place}{problem}" for problem in problems]
-
-
-def test_keys_of_two_kinds_of_task_do_not_go_together(tmp_path: Path) -> None:
-    text = LITGPT["evaluation"] + 'tasks = [{ name = "a", file = "b", num_fewshot = 3 }]\n'
-    problems = problems_of(write_study(tmp_path, **{**LITGPT, "evaluation": text}))
-    assert any("tasks.0.num_fewshot: unknown key" in problem for problem in problems)
 
 
 # -- what is no study file at all ---------------------------------------------------------------------------

@@ -27,13 +27,16 @@ def observed(n: int, d: int = 3, seed: int = 0) -> tuple[list[Point], list[float
 
 @pytest.mark.parametrize("kernel", ["matern52", "rbf"])
 @pytest.mark.parametrize("known", [False, True])
-def test_the_posterior_is_botorchs(kernel: Any, known: bool) -> None:
+def test_the_posterior_is_botorchs(kernel: Any, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+    build = surrogate._model
+    monkeypatch.setattr(surrogate, "_model", lambda *a: fitted.append(build(*a)) or fitted[-1])
     points, scores = observed(15)
     model = fit(points, scores, [0.3] * 15 if known else None, kernel=kernel)
     queries, _ = observed(6, seed=1)
     mean, deviation = model.posterior(queries)
     with torch.no_grad():
-        theirs = model._model.posterior(torch.tensor(queries, dtype=torch.float64), observation_noise=False)
+        theirs = fitted[0].posterior(torch.tensor(queries, dtype=torch.float64), observation_noise=False)
     y = np.array(scores)
     assert mean == pytest.approx(y.mean() + y.std() * theirs.mean.flatten().numpy(), rel=1e-7)
     assert deviation == pytest.approx(y.std() * theirs.variance.sqrt().flatten().numpy(), rel=1e-5)
@@ -215,3 +218,28 @@ def test_kernels_are_what_they_are_named() -> None:
         _, deviation = model.posterior([(z * ell,)])
         noise = math.exp(Priors().noise_center) + surrogate.LEAST_NOISE
         assert deviation[0] ** 2 == pytest.approx(1 - k**2 / (1 + noise), rel=1e-3), kernel
+
+
+def test_many_observations_are_thinned_and_the_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogate, "MOST_FITTED", 20)
+    monkeypatch.setattr(surrogate, "MOST_KEPT", 40)
+    points, scores = observed(120, d=2)
+    model = fit(points, scores)
+    assert model.best == pytest.approx(max(scores))
+    best = int(np.argmax(scores))
+    mean, deviation = model.posterior(points)
+    assert mean[best] == pytest.approx(scores[best], abs=0.05)
+    assert np.abs(mean - scores).mean() < 0.3
+    assert len(surrogate._part(np.array(scores), 40)) == 40
+
+
+def test_options_of_a_choice_are_equally_far_apart() -> None:
+    """Four options: the neighbors on the axis of the one observed are no better known than the farthest."""
+    points = [((i + 0.5) / 4, x) for i in (0, 1) for x in (0.1, 0.5, 0.9)]
+    model = fit(points, [0.0, 1.0, 0.2, 5.0, 6.0, 5.1], choices={0: 4})
+    _, deviation = model.posterior([(0.625, 0.5), (0.875, 0.5), (0.3, 0.5)])
+    assert deviation[0] == pytest.approx(deviation[1], rel=1e-9)
+    assert deviation[2] < deviation[0]
+    ordered = fit(points, [0.0, 1.0, 0.2, 5.0, 6.0, 5.1])
+    near, far = ordered.posterior([(0.625, 0.5), (0.875, 0.5)])[1]
+    assert near < far

@@ -20,6 +20,7 @@ from orchestrator.algorithms.options import (
     BaMSOOOptions,
     BOOptions,
     FullSweepOptions,
+    MADSOptions,
     Options,
     SOOOptions,
     TPEOptions,
@@ -40,12 +41,16 @@ class Entry:
         options: the model of its options.
         implementation: "module:Class", the module within this package; built as
             `Class(space, seed=…, budget=…, capacity=…, **options)` with every option given.
+        learns: whether scores of other studies help it.
+        extra: of this package, that brings the library it needs; None: it needs none.
     """
 
     name: str
     description: str
     options: type[Options]
     implementation: str
+    learns: bool = False
+    extra: str | None = None
 
 
 ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
@@ -57,10 +62,27 @@ ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
                 "BaMSOO's tree, every round filled from the same Gaussian process: the default",
                 FullSweepOptions,
                 "fullsweep:FullSweep",
+                learns=True,
             ),
-            Entry("bo", "Gaussian process and expected improvement (BoTorch)", BOOptions, "bo:BO"),
-            Entry("tpe", "tree-structured Parzen estimator (Optuna; NNI)", TPEOptions, "tpe:TPE"),
-            Entry("mads", "mesh adaptive direct search (NOMAD 4)", Options, "mads:MADS"),
+            Entry(
+                "bo", "Gaussian process and expected improvement (BoTorch)", BOOptions, "bo:BO", learns=True
+            ),
+            Entry(
+                "tpe",
+                "tree-structured Parzen estimator (Optuna; NNI)",
+                TPEOptions,
+                "tpe:TPE",
+                learns=True,
+                extra="tpe",
+            ),
+            Entry(
+                "mads",
+                "mesh adaptive direct search (NOMAD 4)",
+                MADSOptions,
+                "mads:MADS",
+                learns=True,
+                extra="mads",
+            ),
             Entry("sobol", "a scrambled Sobol sequence", Options, "sobol:Sobol"),
             Entry("grid", "the full grid that fits the budget", Options, "grid:Grid"),
             Entry("lhs", "one Latin hypercube of the whole budget", Options, "lhs:LatinHypercube"),
@@ -71,6 +93,7 @@ ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
                 "SOO that skips what a Gaussian process rules out (Wang et al. 2014)",
                 BaMSOOOptions,
                 "bamsoo:BaMSOO",
+                learns=True,
             ),
         )
     }
@@ -91,7 +114,7 @@ def create(
         **options: fields of the entry's option model.
 
     Raises:
-        InputError: every problem of name, options, budget, capacity and seed.
+        InputError: every problem of name, options, budget, capacity and seed; a library is not installed.
     """
     problems = check_options(name, options)
     for argument, value, least in (("budget", budget, 1), ("capacity", capacity, 1), ("seed", seed, 0)):
@@ -101,7 +124,14 @@ def create(
         raise InputError(problems)
     entry = ALGORITHMS[name]
     module, attribute = entry.implementation.split(":")
-    build = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    try:
+        build = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    except ModuleNotFoundError as missing:
+        if entry.extra is None or (missing.name or "").startswith("orchestrator"):
+            raise
+        raise InputError(
+            f"{name} needs {missing.name}, which is not installed: pip install 'orchestrator[{entry.extra}]'"
+        ) from missing
     every = entry.options.model_validate(options).model_dump()
     algorithm = build(space, seed=seed, budget=budget, capacity=capacity, **every)
     assert isinstance(algorithm, Algorithm)

@@ -23,6 +23,9 @@ Where the paper leaves a choice, or we differ:
   bound-scored leaf is evaluated instead of divided when its turn comes. It is not re-selected at the same
   depth in that sweep, as the sweep is a batch.
 - A failed evaluation counts as the worst score in the tree, and the process is not shown it.
+- The process is fitted to what was enqueued and to what was learnt from elsewhere too, and f⁺ is the
+  best of them all.
+- A cell in which no feasible point was found (`places`) carries no bound, but what it does in SOO.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ import numpy as np
 
 from orchestrator import surrogate
 from orchestrator.algorithms.options import HMax, Kernel, Rule
-from orchestrator.algorithms.soo import NO_SCORE, SOO
+from orchestrator.algorithms.soo import SOO
+from orchestrator.algorithms.tree import NO_SCORE
 from orchestrator.space import SearchSpace
-from orchestrator.surrogate import Array, Priors, Surrogate
+from orchestrator.surrogate import Array, Priors, Scored, Surrogate
+from orchestrator.trial import Observation
 
 PRIORS = Priors(lengthscale_sd=1.25, variance_sd=3.0, noise_center=-8.0)
 
@@ -75,15 +80,22 @@ class BaMSOO(SOO):
     def _settle(self) -> None:
         """Real scores into the tree, one fit to them, and every bound anew."""
         super()._settle()
-        known = [self._told[i] for i in range(len(self._points))]
-        good = [(o.id, o.score, o.stderr) for o in known if o.score is not None]
-        if not good:
-            return
-        ids, scores, stderrs = zip(*good, strict=True)
-        points = [self.space.snap(self._points[i]) for i in ids]
-        self._surrogate = surrogate.fit(points, scores, stderrs, kernel=self._kernel, priors=PRIORS)
+        if scored := self._scored([o for _, o in sorted(self._told.items())]):
+            points, scores, stderrs = zip(*scored, strict=True)
+            self._surrogate = surrogate.fit(points, scores, stderrs, kernel=self._kernel, priors=PRIORS)
+            self._rescore()
+
+    def _scored(self, told: Sequence[Observation]) -> list[Scored]:
+        """Return what has a score, as a model should see it: of `told`, then from elsewhere."""
+        own = ((self._points[o.id], o.score, o.stderr) for o in told)
+        scored = [(point, score, stderr) for point, score, stderr in own if score is not None]
+        scored += [(one.point, one.score, one.stderr) for one in self._known]
+        return [(self.space.snap(point), score, stderr) for point, score, stderr in scored]
+
+    def _rescore(self) -> None:
+        """Bounds of the present model; but the score itself where a configuration was planned for another node."""
         for node in self._bound_leaves():
-            if self._inputs[node] in self._first:  # its configuration was evaluated for another node
+            if self._inputs[node] in self._first:
                 self._suggest(node)
         if bound := self._bound_leaves():
             self._tree.score[bound] = self._carried(*self._bounds(bound))
@@ -106,7 +118,7 @@ class BaMSOO(SOO):
             self._suggest(bound[int(np.argmax(upper))], forced=True)
 
     def _visit(self, node: int) -> None:
-        if self._optimistic and self._sources[node] == NO_SCORE:
+        if self._optimistic and self._sources[node] == NO_SCORE and self._places.of(node) is not None:
             self._suggest(node)  # v_max stays: this node's score is not known yet
         else:
             super()._visit(node)
@@ -119,9 +131,13 @@ class BaMSOO(SOO):
             self._scorings += 1
             lower, upper = self._bounds([node])
             if upper[0] >= self._surrogate.best:
-                self._suggest(node, lower=float(lower[0]), upper=float(upper[0]))
+                self._evaluate(node, lower=float(lower[0]), upper=float(upper[0]))
             else:
                 self._tree.score[node] = self._carried(lower, upper)[0]
+
+    def _evaluate(self, node: int, **note: Any) -> None:
+        """Have a new node evaluated that may beat the best."""
+        self._suggest(node, **note)
 
     def _bounds(self, nodes: Sequence[int]) -> tuple[Array, Array]:
         """Return L_N and U_N of nodes, (m,) each, at the present N."""
@@ -136,7 +152,9 @@ class BaMSOO(SOO):
 
     def _bound_leaves(self) -> list[int]:
         """Return the leaves that carry a bound, oldest first."""
-        return [int(node) for node in np.flatnonzero(self._tree.leaf) if self._sources[node] == NO_SCORE]
+        unscored = np.array(self._sources) == NO_SCORE
+        unscored[self._places.nowhere] = False
+        return np.flatnonzero(self._tree.leaf & unscored).tolist()
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "scorings": self._scorings}

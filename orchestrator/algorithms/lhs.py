@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
+from orchestrator.algorithms.designs import latin_hypercube
 from orchestrator.algorithms.planned import Planned
 
 
@@ -21,8 +21,8 @@ class LatinHypercube(Planned):
         if len(self._points) > len(self._enqueued):  # the one design is drawn
             return
         size = self.budget - len(self._enqueued)
-        for row in qmc.LatinHypercube(self.space.dimension, rng=np.random.default_rng(self.seed)).random(size):
-            self._append(tuple(row.tolist()))
+        for point in latin_hypercube(self.space, size, np.random.default_rng(self.seed)):
+            self._append(point)
 
     def _state(self) -> dict[str, Any]:
         return {}

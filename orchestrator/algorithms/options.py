@@ -102,7 +102,9 @@ class TPEOptions(Options):
     """Options of `tpe`.
 
     Attributes:
-        engine: "optuna", multivariate and told of pending trials; or "nni", the published one (NNI 3.0).
+        engine: "optuna", multivariate and told of pending trials; or "nni", the published one, in an
+            interpreter of its own that the environment names: `python3 -m venv nni &&
+            nni/bin/pip install nni==3.0 && export ORCHESTRATOR_NNI=$PWD/nni/bin/python`.
         asynchronous: suggest whenever a host is free, from what is known then, instead of in rounds.
         n_init: uniform random points before the estimator is used.
     """
@@ -110,3 +112,16 @@ class TPEOptions(Options):
     engine: Literal["optuna", "nni"] = "optuna"
     asynchronous: bool = False
     n_init: Annotated[int, Field(ge=1)] = 10
+
+
+class MADSOptions(Options):
+    """Options of `mads`.
+
+    Attributes:
+        n_init: points of the first design, and of each after a mesh is exhausted; left out: the capacity, at
+            least 6.
+        sequential: as published: NOMAD's own defaults from the center, an evaluation at a time.
+    """
+
+    n_init: Annotated[int, Field(ge=1)] | None = None
+    sequential: bool = False

@@ -18,25 +18,28 @@ children of depth h are scored before a leaf at depth h + 1 is chosen. Where we 
   its evaluations run at once. `sequential = True` waits as the published one does, two evaluations at a time;
   on the functions we measured with 100 evaluations the results are the same.
 
-Nodes of one configuration (integers, choices) share one score: only the first costs an evaluation. A failed
-one counts as the worst score told so far, whatever that becomes.
+Nodes of one configuration (integers, choices, what was enqueued) share one score: only the first costs an
+evaluation. A failed one counts as the worst score told so far, whatever that becomes.
+
+A cell in which no feasible point was found (`places`) is never evaluated. It carries a hair less than the
+worst score, and ties do not count for it: a sweep divides at most one of them, at the least depth.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from orchestrator.algorithms.options import HMax
+from orchestrator.algorithms.places import Places
 from orchestrator.algorithms.planned import Planned
-from orchestrator.algorithms.tree import MIDDLE, Tree
+from orchestrator.algorithms.tree import NO_SCORE, Tree
 from orchestrator.space import SearchSpace
 from orchestrator.trial import Point
-
-NO_SCORE = -1  # in place of a suggestion's id
 
 
 class SOO(Planned):
@@ -58,20 +61,33 @@ class SOO(Planned):
         self._sequential = self._bounded if sequential is None else sequential
         self._ties = self._sequential and self._bounded
         self._tree = Tree(space.dimension, space.divisible)
-        self._inputs: list[Point] = [space.snap(self._tree.center(0))]  # node -> its configuration's point
+        self._places = Places(space, self._tree)
+        self._places.enter(0)
+        self._inputs: list[Point] = [self._input(0)]  # node -> its configuration's point
         self._sources: list[int] = [NO_SCORE]  # node -> id of the suggestion whose score it has
         self._first: dict[Point, int] = {}  # a configuration's point -> id of the suggestion made for it
-        self._values = np.empty(0)  # id -> score, a failure's being the worst; as of the last `_settle`
+        self._scores = np.empty(0)  # id -> score, NaN for a failure; as of the last `_settle`
+        self._values = np.empty(0)  # … with the worst for a failure
+        self._lowest = 0.0  # what cells without a feasible point carry
         self._begin()
 
+    def enqueue(self, points: Sequence[Point]) -> None:
+        super().enqueue(points)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Let what is planned stand for its configuration."""
+        for identity in range(len(self._points)):
+            self._first.setdefault(self.space.snap(self._points[identity]), identity)
+
     def _plan(self) -> None:
-        if not self._settled or len(self._first) == self.space.cardinality:
+        if len(self._first) == self.space.cardinality:
             return
-        if not self._points:
-            self._suggest(0)
-            return
-        self._settle()
-        self._search()
+        if self._sources[0] == NO_SCORE and self._places.of(0) is not None:
+            self._suggest(0)  # whatever is pending: the root needs no observation
+        if self._settled:
+            self._settle()
+            self._search()
 
     def _search(self) -> None:
         """Sweep until something is planned; nothing is if every leaf is closed."""
@@ -107,23 +123,34 @@ class SOO(Planned):
 
     def _promising(self, node: int) -> bool:
         score = float(self._tree.score[node])
-        return score > self._best or (self._ties and score == self._best)
+        ties = self._ties and self._sources[node] != NO_SCORE
+        return score > self._best or (ties and score == self._best)
 
     def _visit(self, node: int) -> None:
         self._best = float(self._tree.score[node])
         self._expand(node)
 
     def _expand(self, node: int) -> None:
+        children = self._tree.expand(node)
+        heir = None if self._sources[node] == NO_SCORE else self._places.heir(node, children)
         fresh = []
-        for index, child in enumerate(self._tree.expand(node)):
-            self._inputs.append(self.space.snap(self._tree.center(child)))
+        for child in children:
             self._sources.append(NO_SCORE)
-            if index == MIDDLE and self._sources[node] != NO_SCORE:
+            if child == heir:
+                self._places.inherit(node, child)
                 self._sources[child] = self._sources[node]
                 self._tree.score[child] = self._tree.score[node]
             else:
-                fresh.append(child)
+                self._places.enter(child)
+                if self._places.of(child) is None:
+                    self._tree.score[child] = self._lowest
+                else:
+                    fresh.append(child)
+            self._inputs.append(self._input(child))
         self._score(fresh)
+
+    def _input(self, node: int) -> Point:
+        return self.space.snap(self._places.of(node) or self._tree.center(node))
 
     def _score(self, nodes: Sequence[int]) -> None:
         """Give nodes that have just been made a score, or plan an evaluation of them."""
@@ -135,24 +162,31 @@ class SOO(Planned):
         known = self._first.get(self._inputs[node])
         if known is None:
             note |= {"node": node, "depth": int(self._tree.depth[node])}
-            known = self._append(self._tree.center(node), **note)
+            place = self._places.of(node)
+            assert place is not None, f"node {node} has no feasible point"
+            known = self._append(place, **note)
             self._first[self._inputs[node]] = known
         self._sources[node] = known
-        self._tree.score[node] = self._values[known] if known in self._told else -math.inf
+        self._tree.score[node] = self._values[known] if known < len(self._values) else -math.inf
 
     def _settle(self) -> None:
         """Write the scores of what was told into the tree; called when everything planned is told."""
-        scores = [self._told[i].score for i in range(len(self._points))]
-        worst = min((score for score in scores if score is not None), default=0.0)
-        self._values = np.array([worst if score is None else score for score in scores])
+        new = [self._told[i].score for i in range(len(self._scores), len(self._points))]
+        self._scores = np.concatenate([self._scores, np.array(new, dtype=np.float64)])
+        failed = np.isnan(self._scores)
+        elsewhere = min((one.score for one in self._known), default=0.0)
+        worst = elsewhere if failed.all() else float(np.nanmin(self._scores))
+        self._values = np.where(failed, worst, self._scores)
+        self._lowest = max(math.nextafter(worst, -math.inf), -sys.float_info.max)
         sources = np.array(self._sources)
         real = sources != NO_SCORE
         self._tree.score[real] = self._values[sources[real]]
+        self._tree.score[self._places.nowhere] = self._lowest
 
     def _state(self) -> dict[str, Any]:
         return {
-            "expanded": list(self._tree.expanded),
-            "sources": list(self._sources),
+            "tree": self._tree.dump(self._sources),
+            "places": self._places.dump(),
             "sweep": {
                 "height": self._height,
                 "best": None if self._best == -math.inf else self._best,
@@ -164,10 +198,17 @@ class SOO(Planned):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._tree = Tree(self.space.dimension, self.space.divisible)
-        self._tree.replay(state["expanded"])
-        self._sources = list(state["sources"])
-        self._inputs = [self.space.snap(self._tree.center(node)) for node in range(len(self._tree))]
-        self._first = {self.space.snap(point): i for i, point in enumerate(self._points)}
+        self._tree.load(state["tree"])
+        self._sources = list(state["tree"]["sources"])
+        self._places = Places(self.space, self._tree)
+        self._places.load(state["places"])
+        self._first = {}
+        self._remember()
+        made = {identity: point for point, identity in self._first.items()}
+        self._inputs = [
+            self._input(node) if source == NO_SCORE else made[source]
+            for node, source in enumerate(self._sources)
+        ]
         sweep = state["sweep"]
         self._height, self._moved = sweep["height"], sweep["moved"]
         self._deepest, self._shallowest = sweep["deepest"], sweep["shallowest"]

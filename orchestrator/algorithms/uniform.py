@@ -18,7 +18,7 @@ class Uniform(Planned):
         self._generator = np.random.default_rng(seed)
 
     def _plan(self) -> None:
-        self._append(tuple(self._generator.random(self.space.dimension).tolist()))
+        self._append(self.space.sample(self._generator, 1)[0])
 
     def _state(self) -> dict[str, Any]:
         return {"generator": self._generator.bit_generator.state}

@@ -88,6 +88,40 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
 
 
 @app.command()
+def tree(
+    run: Run,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="List every node down to this depth.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List every node.")] = False,
+    as_json: AsJson = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show how a tree search has divided the space, where the incumbent lies, and what is still open.
+
+    Without options: the way down to the incumbent's cell, and the best open leaf of each depth. A value with
+    "(bound)" was not measured: the model spared you that evaluation.
+    """
+    from orchestrator.check import read_checked_study
+    from orchestrator.history import History
+    from orchestrator.ledger import read
+    from orchestrator.partition import Partition
+    from orchestrator.tree_view import lines, overview
+
+    directory = RunDirectory.find(run, runs)
+    history = History.replay(read(directory.ledger))
+    launched_from = Path(history.created["path"]).parent
+    partition = Partition(history, read_checked_study(directory.study, launched_from).space)
+    if as_json:
+        print_json(partition.facts())
+    elif every or depth is not None:
+        for line in lines(partition, None if every else depth):
+            out.print(line, markup=False, soft_wrap=True)
+    else:
+        out.print(overview(partition))
+
+
+@app.command()
 def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> None:
     """Cancel this study's jobs, and nobody else's, and stop its master."""
     from orchestrator.errors import StudyStopped
@@ -118,6 +152,38 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
     if look(directory).history.ended is None:
         raise StudyStopped(f"{directory.path}: not cancelled")
     out.print("cancelled")
+
+
+@app.command()
+def enqueue(
+    run: Run,
+    values: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", show_default=False)],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Have a configuration of your own tried; what you leave out takes its default."""
+    from orchestrator import requests
+    from orchestrator.errors import InputError
+    from orchestrator.launch import launched_study
+    from orchestrator.monitor import look
+    from orchestrator.summary import values_text
+
+    directory = RunDirectory.find(run, runs)
+    spec = launched_study(directory, look(directory).history, check_original=False)
+    configuration = requests.parsed(values, spec.space)
+    request = requests.put(directory, configuration)
+    # Looked at after the request is there: a study that ends meanwhile has taken it up, or refuses it here.
+    history = look(directory).history
+    why = history.ended["message"] if history.ended and history.ended["why"] == "done" else None
+    if why is None and len(history.spent) >= spec.most_evaluations:
+        why = f"all of its {spec.most_evaluations} evaluations are asked for"
+    if why is not None and request.name not in history.requests:
+        request.unlink(missing_ok=True)
+        raise InputError(f"{directory.path}: {why}: nothing more will be tried; launch another study")
+    out.print(
+        f"enqueued, after what {spec.algorithm} has planned: {values_text(configuration)}", markup=False
+    )
+    if not directory.master_is_running():
+        out.print(f"no master runs: it waits for `orchestrator resume {directory.path}`", markup=False)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
         facts = {
             "first_batch": coming.batch,
             "submission": script,
-            "rounds": coming.rounds,
+            "waves": coming.waves,
             "wall_clock_h_at_most": coming.wall_clock_h,
             "host_hours_at_most": coming.host_hours,
             "gpu_hours_at_most": coming.gpu_hours,
@@ -69,8 +69,8 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     wall = seconds_text(3600 * coming.wall_clock_h)
     out.print(
         f"\n[bold]Estimate[/], if every evaluation took its whole wall-time of {place.walltime_min:g} min: "
-        f"{coming.rounds} rounds, {coming.host_hours:.1f} host-hours ({coming.gpu_hours:.1f} GPU-hours), "
-        f"{wall} without queueing"
+        f"{coming.waves} waves of jobs, {coming.host_hours:.1f} host-hours ({coming.gpu_hours:.1f} "
+        f"GPU-hours), {wall} without queueing"
     )
 
 

@@ -45,8 +45,8 @@ def space_of(function: Function) -> SearchSpace:
     )
 
 
-def minimize(name: str, function: Function, *, budget: int, **options: object) -> Played:
+def minimize(name: str, function: Function, *, budget: int, seed: int = 0, **options: object) -> Played:
     """Play a named algorithm on a function, whose negative is the score."""
     space = space_of(function)
-    algorithm = create(name, space, seed=0, budget=budget, capacity=8, **options)
+    algorithm = create(name, space, seed=seed, budget=budget, capacity=8, **options)
     return play(algorithm, lambda s: -function([float(value) for value in space.decode(s.point).values()]))

@@ -11,7 +11,7 @@ from jobs.synthetic import FUNCTIONS
 from orchestrator import surrogate
 from orchestrator.algorithms import create
 from orchestrator.algorithms.bamsoo import BaMSOO, band
-from orchestrator.algorithms.soo import NO_SCORE
+from orchestrator.algorithms.tree import NO_SCORE
 from orchestrator.space import Choice, Float, Int, SearchSpace
 from orchestrator.surrogate import Array
 from orchestrator.trial import Observation, Point, Suggestion
@@ -36,13 +36,21 @@ def test_band(scorings: int, eta: float, value: float) -> None:
     assert band(scorings, eta) == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "bound"),
-    [("branin", 1e-3), ("peaks", 1e-6), ("rosenbrock2", 5e-3), ("hartmann3", 1e-3)],
-)
-def test_error_after_100_evaluations(name: str, bound: float) -> None:
-    """Bounds between what was measured (3.6e-5, 8.2e-7, 6.4e-4, 2.0e-4) and SOO's, 30 times more."""
-    assert -FUNCTIONS[name].minimum - minimize("bamsoo", FUNCTIONS[name], budget=100).best[-1] < bound
+LEAGUE = {  # errors after 100 evaluations of the program this one is to be in a league with
+    "branin": 3.6e-5,
+    "peaks": 8.2e-7,
+    "rosenbrock2": 4.3e-4,
+    "hartmann3": 2.0e-4,
+    "shekel5": 6.0e-2,
+    "hartmann6": 3.2e-3,
+}
+
+
+@pytest.mark.parametrize("name", LEAGUE)
+def test_error_after_100_evaluations(name: str) -> None:
+    """At most 3 times the figure; SOO's are 36 to 225 times."""
+    error = -FUNCTIONS[name].minimum - minimize("bamsoo", FUNCTIONS[name], budget=100).best[-1]
+    assert error < 3 * LEAGUE[name]
 
 
 class Oracle:

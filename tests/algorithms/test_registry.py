@@ -26,7 +26,7 @@ def test_importing_the_registry_loads_no_torch() -> None:
 
 
 def test_entries_describe_themselves() -> None:
-    assert set(ALGORITHMS) >= {"lhs", "random", "soo", "bamsoo"}
+    assert list(ALGORITHMS)[0] == "fullsweep", "the default comes first"
     for name, entry in ALGORITHMS.items():
         assert entry.name == name
         assert entry.description
@@ -37,7 +37,7 @@ def test_entries_describe_themselves() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("bamso", {}, "no algorithm 'bamso'; did you mean 'bamsoo'? (known: lhs, random, soo, bamsoo"),
+        ("bamso", {}, "no algorithm 'bamso'; did you mean 'bamsoo'? (known: fullsweep, bo, tpe, mads, "),
         ("gradient", {}, "no algorithm 'gradient' (known: "),
         ("bamsoo", {"etta": 0.1}, "bamsoo: no option 'etta'; did you mean 'eta'? (known: eta, beta,"),
         ("lhs", {"eta": 0.1}, "lhs: no option 'eta': it takes none"),

@@ -89,6 +89,9 @@ def test_visit_sequence(name: str, variant: str, options: dict[str, Any]) -> Non
         ("peaks", (171, 214, 471)),
         ("branin", (133, 285, 495)),
         ("rosenbrock2", (249, 468, 751)),
+        # 1e-6 took the program these values come from more than 4000; elsewhere it agrees.
+        ("hartmann3", (248, 600, 750)),
+        ("hartmann6", (601, 2221, 3887)),
     ],
 )
 def test_evaluations_to_an_error(name: str, evaluations: tuple[int, ...]) -> None:
@@ -106,6 +109,7 @@ def test_evaluations_to_an_error(name: str, evaluations: tuple[int, ...]) -> Non
         ("peaks", 3.2e-5),
         ("rosenbrock2", 3.7e-2),
         ("hartmann3", 4.6e-2),
+        ("shekel5", 3.4),
         ("hartmann6", 0.66),
     ],
 )
@@ -120,7 +124,7 @@ def test_without_h_max_a_plateau_is_searched_in_breadth() -> None:
     space = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
     algorithm = create("soo", space, seed=0, budget=200, capacity=8)
     play(algorithm, lambda suggestion: 0.0)
-    deepest = max(algorithm.dump()["sources"].count(i) for i in range(200))
+    deepest = max(algorithm.dump()["tree"]["sources"].count(i) for i in range(200))
     assert deepest <= 7, "equal scores must not be followed down through middle children"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from orchestrator.algorithms.tree import FINEST, MIDDLE, K, Tree
 from orchestrator.space import Choice, Float, Int, SearchSpace
+from orchestrator.trial import Point
 
 
-def everywhere(axis: int, low: float, high: float) -> bool:
+def everywhere(axis: int, low: Sequence[float], high: Sequence[float], center: Point) -> bool:
     return True
 
 
@@ -96,6 +98,20 @@ def test_a_side_of_one_value_is_never_split() -> None:
         parent, child = tree._level[node], tree._level[children[0]]
         assert np.flatnonzero(child - parent).tolist() == [axis]
         node = children[0]
+
+
+def test_an_axis_is_not_split_where_its_parameter_is_not_there() -> None:
+    space = SearchSpace(
+        {"m": Float(0, 1, when={"o": "x"}), "o": Choice(("x", "y", "z")), "r": Float(0, 1)}, {"k": 1}
+    )
+    tree = Tree(3, space.divisible)
+    x, y, _ = tree.expand(0)
+    assert [tree.center(node)[1] for node in (x, y)] == pytest.approx([1 / 6, 1 / 2])
+    for _ in range(4):
+        y = tree.expand(y)[0]
+    assert tree.center(y)[0] == 0.5
+    assert tree.center(y)[2] == pytest.approx(0.5 / 81)
+    assert tree.center(tree.expand(x)[0])[0] == pytest.approx(1 / 6)
 
 
 def test_a_cell_with_no_side_to_split_is_closed() -> None:

@@ -1,0 +1,159 @@
+"""Bayesian optimization as it is published by default: a Gaussian process and log expected improvement.
+
+One Latin hypercube of `n_init` points; then, whenever everything planned is told, a round of `batch` points, each
+the maximum of the acquisition given those already chosen: log EI where nothing is pending, so that a batch of one
+is the sequential search; Monte Carlo qLogEI with the pending points otherwise. Model, priors, standardization and
+multi-start optimizer are BoTorch's defaults. Ours is only that integers and choices are snapped before the model
+sees them, and that a configuration that was suggested before gives way to a random one that was not.
+
+A failed evaluation is left out of the model. With standard errors the model knows the noise of each score. The
+incumbent is the best score without noise, and the highest posterior mean at an evaluated point with it.
+
+Jones, Schonlau & Welch 1998 (EI); Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (log EI, qLogEI); Balandat et
+al. 2020 (BoTorch).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.optim import optimize_acqf
+from botorch.sampling import SobolQMCNormalSampler
+from botorch.utils.sampling import manual_seed
+from gpytorch.mlls import ExactMarginalLogLikelihood
+
+from orchestrator.algorithms.designs import latin_hypercube
+from orchestrator.algorithms.options import Kernel
+from orchestrator.algorithms.planned import Planned
+from orchestrator.space import SearchSpace
+from orchestrator.surrogate import exact, known_variances, tensor
+from orchestrator.trial import Point
+
+RESTARTS, RAW_SAMPLES, MC_SAMPLES = 10, 512, 128
+TRIES = 1000  # random points drawn in search of a configuration that is new
+
+
+class BO(Planned):
+    """Nothing is kept but what was planned and told: each round draws from a generator of its own."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        budget: int,
+        capacity: int,
+        asynchronous: bool,
+        batch: int | None,
+        n_init: int,
+        kernel: Kernel,
+    ) -> None:
+        super().__init__(space, seed=seed, budget=budget, capacity=capacity)
+        self._asynchronous = asynchronous
+        self._batch = capacity if batch is None else batch
+        self._n_init = n_init
+        self._kernel = kernel
+
+    def _plan(self) -> None:
+        generator = np.random.default_rng([self.seed, len(self._points)])
+        if len(self._points) == len(self._enqueued):
+            for point in latin_hypercube(self.space, self._n_init, generator):
+                self._append(point, source="design")
+            return
+        if not (self._asynchronous or self._settled):
+            return
+        seen = {self.space.snap(point) for point in self._points}
+        with exact(), manual_seed(int(generator.integers(2**31))), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fit or a climb that ends early is good enough
+            model = self._model()
+            for _ in range(1 if self._asynchronous else self._batch):
+                if len(seen) == self.space.cardinality:
+                    return
+                point = self._climbed(model, generator)
+                if point is not None and point not in seen and self.space.feasible(point):
+                    self._append(point, source="improvement")
+                else:
+                    point = self._new(seen, generator)
+                    self._append(point, source="random")
+                seen.add(point)
+
+    def _model(self) -> Any:
+        """The fitted model; None if nothing has a score."""
+        scored = [
+            (self._points[o.id], o.score, o.stderr)
+            for _, o in sorted(self._told.items())
+            if o.score is not None
+        ]
+        scored += [(one.point, one.score, one.stderr) for one in self._known]
+        if not scored:
+            return None
+        points, scores, stderrs = zip(*scored, strict=True)
+        y = torch.tensor(scores, dtype=torch.float64)
+        unit = float(y.abs().max()) or 1.0  # divided out first, so that 1e300 has a square
+        variances = known_variances(stderrs, unit)
+        d = self.space.dimension
+        model = SingleTaskGP(
+            tensor([self.space.snap(point) for point in points], d),
+            (y / unit).unsqueeze(-1),
+            train_Yvar=None if variances is None else variances.unsqueeze(-1),
+            covar_module=get_covar_module_with_dim_scaled_prior(d, use_rbf_kernel=self._kernel == "rbf"),
+        )
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        return model
+
+    def _climbed(self, model: Any, generator: np.random.Generator) -> Point | None:
+        """The snapped maximum of the acquisition given what is pending; None without a model."""
+        if model is None:
+            return None
+        d = self.space.dimension
+        seed = int(generator.integers(2**31))
+        with torch.no_grad():
+            noisy = model.likelihood.noise.numel() > 1
+            best = model.posterior(model.train_inputs[0]).mean if noisy else _scores(model)
+        pending = [self.space.snap(p) for i, p in enumerate(self._points) if i not in self._told]
+        acquisition: Any
+        if pending:
+            acquisition = qLogExpectedImprovement(
+                model,
+                best.max(),
+                sampler=SobolQMCNormalSampler(torch.Size([MC_SAMPLES]), seed=seed),
+                X_pending=tensor(pending, d),
+            )
+        else:
+            acquisition = LogExpectedImprovement(model, best.max())
+        found, _ = optimize_acqf(
+            acquisition,
+            torch.tensor([[0.0] * d, [1.0] * d], dtype=torch.float64),
+            q=1,
+            num_restarts=RESTARTS,
+            raw_samples=RAW_SAMPLES,
+            options={"seed": seed},
+        )
+        return self.space.snap(tuple(found[0].tolist()))
+
+    def _new(self, seen: set[Point], generator: np.random.Generator) -> Point:
+        """A random configuration that is new, or after `TRIES` of them any."""
+        for _ in range(TRIES):
+            point = self.space.snap(self.space.sample(generator, 1)[0])
+            if point not in seen:
+                break
+        return point
+
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Nothing but the points."""
+
+
+def _scores(model: Any) -> torch.Tensor:
+    """The scores a model was fitted to, in their own units."""
+    scores, _ = model.outcome_transform.untransform(model.train_targets.unsqueeze(-1))
+    return torch.as_tensor(scores)

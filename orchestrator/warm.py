@@ -1,0 +1,100 @@
+"""How a search begins: with what other studies scored, and with the configurations a person wants first."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from orchestrator.algorithms.base import Algorithm
+from orchestrator.errors import InputError, LedgerCorrupt
+from orchestrator.history import History
+from orchestrator.ledger import read
+from orchestrator.spec import StudySpec
+from orchestrator.trial import Configuration, Known
+
+
+def begin(algorithm: Algorithm, spec: StudySpec) -> list[str]:
+    """Let a new algorithm learn and enqueue what the study file says; return lines for people.
+
+    Raises:
+        InputError: every study to start from that cannot be used.
+    """
+    known, lines = learnt(spec)
+    if known:
+        algorithm.learn(known)
+    if spec.enqueue:
+        algorithm.enqueue([spec.space.encode(configuration) for configuration in spec.enqueue])
+    return lines
+
+
+def learnt(spec: StudySpec) -> tuple[list[Known], list[str]]:
+    """The scores of the studies in `warm_start` that lie in this one's space, and lines for people.
+
+    Raises:
+        InputError: a study that is none, has another objective, or has no score in this space; all of them.
+    """
+    known: list[Known] = []
+    lines: list[str] = []
+    problems: list[str] = []
+    for path in spec.warm_start:
+        try:
+            scores, said = _scores_of(path, spec)
+        except InputError as error:
+            problems += [f"{spec.path}: warm_start: {problem}" for problem in error.problems]
+        else:
+            known += scores
+            lines += said
+    if problems:
+        raise InputError(problems)
+    return known, lines
+
+
+def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
+    try:
+        history = History.replay(read(path / "ledger.jsonl", states=False))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; give the run directory of a study"
+        ) from error
+    except LedgerCorrupt as error:
+        raise InputError(f"{path}: {error}") from error
+    theirs, ours = history.created["objective"], spec.objective
+    if (theirs["metric"], theirs["direction"]) != (ours.metric, ours.direction):
+        raise InputError(
+            f"{path}: its objective is to {theirs['direction']} {theirs['metric']}, "
+            f"this study's to {ours.direction} {ours.metric}: their scores do not compare"
+        )
+    known, outside = [], 0
+    for trial in history.spent:
+        if trial.evaluation is None or trial.evaluation.failure is not None:
+            continue
+        if _is_inside(trial.configuration, spec):
+            metric = trial.evaluation.metrics[ours.metric]
+            point = spec.space.encode(trial.configuration)
+            known.append(Known(point, ours.sign * metric.value, metric.stderr))
+        else:
+            outside += 1
+    if not known:
+        raise InputError(
+            f"{path}: none of its {outside} scores lies in this study's space: parameters, ranges and fixed "
+            "values must agree"
+        )
+    beyond = f", {outside} outside this space" if outside else ""
+    lines = [f"warm start from {path}: {len(known)} scores taken{beyond}"]
+    if differing := _differing(history.created["text"], spec.text):
+        lines.append(
+            f"warm start from {path}: its [evaluation] differs in {', '.join(differing)}: "
+            "scores may not compare"
+        )
+    return known, lines
+
+
+def _is_inside(configuration: Configuration, spec: StudySpec) -> bool:
+    """True if it is a configuration of this study's space, values that are fixed here included."""
+    return not spec.space.problems(configuration) and configuration.keys() >= spec.space.fixed.keys()
+
+
+def _differing(theirs: str, ours: str) -> list[str]:
+    """The keys in which the `[evaluation]` of two study files differ."""
+    one, other = (tomllib.loads(text).get("evaluation", {}) for text in (theirs, ours))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

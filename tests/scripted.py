@@ -1,0 +1,270 @@
+"""Studies on a cluster in memory, whose jobs a test writes down, under masters that may die anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from orchestrator import algorithms
+from orchestrator.algorithms import Algorithm
+from orchestrator.algorithms.planned import Planned
+from orchestrator.check import read_checked_study
+from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.files import dumps, publish_once
+from orchestrator.history import History
+from orchestrator.launch import create_run
+from orchestrator.ledger import Ledger, Record, read
+from orchestrator.profile import ClusterProfile
+from orchestrator.run import MasterLock, RunDirectory
+from orchestrator.spec import StudySpec
+from orchestrator.study import Master
+from orchestrator.trial import Assignment, Configuration, Failure, Known
+from tests.builders import write_study
+
+Outcomes = Callable[[Assignment], float | Failure]
+
+
+class Crash(BaseException):
+    """What a test lets a master die of."""
+
+
+class Following(Planned):
+    """Asynchronous: each point hangs on all that was told before it was asked for."""
+
+    def _plan(self) -> None:
+        told = sorted((o.id, o.score) for o in self._told.values())
+        known = [(one.point, one.score) for one in self._known]
+        digest = hashlib.sha256(repr((self.seed, len(self._points), told, known)).encode()).digest()
+        axes = range(self.space.dimension)
+        self._append(tuple(int.from_bytes(digest[4 * k : 4 * k + 4]) / 2**32 for k in axes))
+
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Nothing but the points."""
+
+    @property
+    def known(self) -> list[Known]:
+        return self._known
+
+    @property
+    def told(self) -> dict[int, float | None]:
+        return {i: o.score for i, o in sorted(self._told.items())}
+
+
+@dataclass
+class ScriptedCluster(Executor):
+    """Runs every job at once. Time passes only when the master waits: to the end of the next job."""
+
+    seconds: Callable[[int], float] = lambda trial: 1.0  # how long a trial's job runs
+    outcome: Outcomes = lambda assignment: sum(map(float, assignment.configuration.values()))
+    now: float = 0.0
+    running: dict[str, tuple[float, Path, str]] = field(default_factory=dict)  # job -> end, attempt, token
+    started: list[int] = field(default_factory=list)  # trials, in the order of their submission
+    busy: list[int] = field(default_factory=list)  # jobs running, at each wait
+
+    def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
+        return [self._start(attempt, token) for attempt in attempts]
+
+    def _start(self, attempt: Path, token: str) -> str:
+        job = str(len(self.started))
+        if publish_once(attempt / "claim.json", dumps({"job": job})):
+            trial = Assignment.model_validate_json((attempt / "trial.json").read_text()).trial
+            self.started.append(trial)
+            self.running[job] = (self.now + self.seconds(trial), attempt, token)
+        return job
+
+    def wait(self, _: float) -> None:
+        assert self.running, "the master waits for nothing"
+        self.busy.append(len(self.running))
+        self.now = min(end for end, _, _ in self.running.values())
+        for job in [job for job, (end, _, _) in self.running.items() if end == self.now]:
+            self._finish(job)
+
+    def _finish(self, job: str) -> None:
+        end, attempt, _ = self.running.pop(job)
+        assignment = Assignment.model_validate_json((attempt / "trial.json").read_text())
+        found = self.outcome(assignment)
+        content: dict[str, Any] = {"outcome": "ok", "metrics": {"value": {"value": found}}}
+        if isinstance(found, Failure):
+            content = {"outcome": "failed", "failure": found, "message": f"scripted {found}"}
+        ran = {"job": job, "started_at": end - self.seconds(assignment.trial), "ended_at": end}
+        content |= {"trial": assignment.trial, "attempt": assignment.attempt, **ran}
+        publish_once(attempt / "result.json", dumps(content))
+
+    def poll(self, jobs: Sequence[str]) -> dict[str, JobState]:
+        return {job: JobState(State.RUNNING if job in self.running else State.ENDED) for job in jobs}
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        for job in jobs:
+            self.running.pop(job, None)
+
+    def find(self, prefix: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for job, (_, _, token) in self.running.items():
+            if token.startswith(prefix):
+                found.setdefault(token, []).append(job)
+        return found
+
+    def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
+        raise NotImplementedError
+
+
+PARAMETER = 'x{axis} = {{ type = "{kind}", low = 0, high = {high} }}\n'
+
+
+def study(
+    directory: Path,
+    algorithm: str = "lhs",
+    *,
+    evaluations: int = 9,
+    grid: int | None = None,
+    head: str = "",
+    slots: int = 3,
+    **profile: Any,
+) -> tuple[StudySpec, ClusterProfile]:
+    """A study of two parameters in [0, 1], or of the whole numbers to `grid`, and where it runs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    side = {"kind": "float" if grid is None else "int", "high": grid or 1}
+    path = write_study(
+        directory,
+        head=f'name = "study"\nseed = 1\n{head}\n',
+        budget=f"[budget]\nevaluations = {evaluations}\n",
+        algorithm=f'[algorithm]\nname = "{algorithm}"\n',
+        space="[space]\n" + "".join(PARAMETER.format(axis=axis, **side) for axis in (0, 1)),
+    )
+    content = {"scheduler": "local", "shared_dir": str(directory), "gpus": 0, "walltime_min": 5, "poll_s": 9}
+    place = ClusterProfile.model_validate({**content, "max_jobs": slots, **profile})
+    (directory / "profile.toml").write_text("")
+    return read_checked_study(path), place
+
+
+class Study:
+    """A launched study and what became of it; `go` is a master's life."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        profile: ClusterProfile,
+        cluster: ScriptedCluster | None = None,
+        build: Callable[..., Algorithm] | None = None,
+    ) -> None:
+        self.spec, self.profile = spec, profile
+        self.cluster = cluster or ScriptedCluster()
+        self.build = build
+        self.said: list[str] = []
+        self.run: RunDirectory = create_run(spec, profile, spec.path.with_name("profile.toml"))
+
+    def algorithm(self) -> Algorithm:
+        rest: dict[str, Any] = {
+            "seed": self.spec.seed,
+            "budget": self.spec.most_evaluations,
+            "capacity": self.profile.max_jobs,
+        }
+        if self.build is not None:
+            return self.build(self.spec.space, **rest)
+        return algorithms.create(self.spec.algorithm, self.spec.space, **rest, **self.spec.options)
+
+    def go(self, *, crash_at: int | None = None) -> str | None:
+        """Run a master; with `crash_at` it dies at the so-manieth named point, and None is returned."""
+        ledger = Ledger(self.run.ledger)
+        try:
+            with MasterLock(self.run) as lock, points(crash_at):
+                return Master(
+                    self.run,
+                    lock,
+                    spec=self.spec,
+                    profile=self.profile,
+                    executor=self.cluster,
+                    algorithm=self.algorithm(),
+                    ledger=ledger,
+                    history=self.history,
+                    say=self.said.append,
+                    wait=self.cluster.wait,
+                ).run()
+        except Crash:
+            return None
+        finally:
+            ledger.close()
+
+    @property
+    def records(self) -> list[Record]:
+        return list(read(self.run.ledger))
+
+    def of_kind(self, kind: str) -> list[Record]:
+        return [record for record in self.records if record["kind"] == kind]
+
+    @property
+    def history(self) -> History:
+        return History.replay(self.records)
+
+    @property
+    def points(self) -> list[tuple[object, ...]]:
+        """What was searched: each trial's point, configuration and source, without the base model."""
+        return [
+            (trial.point, json.dumps(trial.configuration), trial.shares)
+            for trial in self.history.trials
+            if trial.suggestion is not None
+        ]
+
+
+def value_at(configuration: Configuration) -> float:
+    return sum((float(x) - 0.3 - 0.2 * axis) ** 2 for axis, x in enumerate(configuration.values()))
+
+
+def value(assignment: Assignment) -> float:
+    return value_at(assignment.configuration)
+
+
+@contextmanager
+def points(crash_at: int | None) -> Iterator[list[str]]:
+    """The names of the fault points as they are passed; a crash at the so-manieth of them."""
+    passed: list[str] = []
+
+    def point(name: str) -> None:
+        passed.append(name)
+        if len(passed) == crash_at:
+            raise Crash(name)
+
+    modules = ("ledger", "submission", "dialogue")
+    with (
+        patch(f"orchestrator.{modules[0]}.fault_point", point),
+        patch(f"orchestrator.{modules[1]}.fault_point", point),
+        patch(f"orchestrator.{modules[2]}.fault_point", point),
+    ):
+        yield passed
+
+
+def replayed(study: Study) -> list[tuple[float, ...]]:
+    """What a fresh algorithm asks for, asked and told in the order that the ledger has."""
+    from orchestrator.dialogue import observation
+    from orchestrator.warm import begin
+
+    algorithm, history = study.algorithm(), History()
+    begin(algorithm, study.spec)
+    asked: list[tuple[float, ...]] = []
+    told: set[int] = set()
+    for record in study.records:
+        if record["kind"] == "enqueued":
+            algorithm.enqueue([study.spec.space.encode(record["configuration"])])
+        if record["kind"] == "asked":
+            new = {
+                t.number: observation(t.suggestion, evaluation, study.spec)
+                for t in history.trials
+                if t.number not in told
+                and t.suggestion is not None
+                and (evaluation := history.evaluation(t)) is not None
+            }
+            algorithm.tell(list(new.values()))
+            told.update(new)
+            algorithm.budget = study.spec.most_evaluations + sum(t.shares is not None for t in history.trials)
+            asked += [suggestion.point for suggestion in algorithm.ask(record["limit"])]
+        history.fold(record)
+    return asked
