@@ -6,8 +6,8 @@ scale, and what tells the good ones apart would be lost in the noise.
     ψ(z; λ) = ((1 + z)^λ − 1) / λ                 z ≥ 0      (ln(1 + z) at λ = 0)
             = −((1 − z)^(2−λ) − 1) / (2 − λ)      z < 0      (−ln(1 − z) at λ = 2)
 
-λ minimizes  n/2 · ln var ψ(z) − (λ − 1) Σ sign(z) ln(1 + |z|) + (λ − 1)² / 2  over [−1, 4]: the profile likelihood
-under a standard normal prior around λ = 1, the identity, so that few scores are left as they are.
+λ minimizes  n/2 · ln var ψ(z) − (λ − 1) Σ sign(z) ln(1 + |z|) + (λ − 1)² / 2  over [−1, 4]: the profile
+likelihood under a standard normal prior around λ = 1, the identity, so that few scores are left as they are.
 
 Yeo & Johnson 2000, A new family of power transformations to improve normality or symmetry, eq. 2.1 and 3.1.
 """
@@ -39,7 +39,7 @@ def yeo_johnson(z: Array, power: float) -> Array:
 
 def slope(z: Array, power: float) -> Array:
     """Return dψ/dz: (n,), by which a standard error is carried over."""
-    return np.exp(np.where(z >= 0, power - 1, 1 - power) * np.log1p(np.abs(z)))
+    return np.asarray(np.exp(np.where(z >= 0, power - 1, 1 - power) * np.log1p(np.abs(z))))
 
 
 def fitted_power(z: Array) -> float:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from orchestrator import surrogate
-from orchestrator.surrogate import Priors, fit
+from orchestrator import priors, surrogate
+from orchestrator.priors import Priors
+from orchestrator.surrogate import fit
 from orchestrator.trial import Point
 
 Array = npt.NDArray[np.float64]
@@ -28,9 +29,13 @@ def observed(n: int, d: int = 3, seed: int = 0) -> tuple[list[Point], list[float
 @pytest.mark.parametrize("kernel", ["matern52", "rbf"])
 @pytest.mark.parametrize("known", [False, True])
 def test_the_posterior_is_botorchs(kernel: Any, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = []
-    build = surrogate._model
-    monkeypatch.setattr(surrogate, "_model", lambda *a: fitted.append(build(*a)) or fitted[-1])
+    build, fitted = priors.prior_model, list[Any]()
+
+    def kept(*arguments: Any) -> Any:
+        fitted.append(build(*arguments))
+        return fitted[-1]
+
+    monkeypatch.setattr(surrogate, "prior_model", kept)
     points, scores = observed(15)
     model = fit(points, scores, [0.3] * 15 if known else None, kernel=kernel)
     queries, _ = observed(6, seed=1)
@@ -216,7 +221,7 @@ def test_kernels_are_what_they_are_named() -> None:
     for kernel, k in covariances.items():
         model = fit([(0.0,)], [0.0], kernel=kernel)  # type: ignore[arg-type]
         _, deviation = model.posterior([(z * ell,)])
-        noise = math.exp(Priors().noise_center) + surrogate.LEAST_NOISE
+        noise = math.exp(Priors().noise_center) + priors.LEAST_NOISE
         assert deviation[0] ** 2 == pytest.approx(1 - k**2 / (1 + noise), rel=1e-3), kernel
 
 
@@ -227,7 +232,7 @@ def test_many_observations_are_thinned_and_the_best_are_kept(monkeypatch: pytest
     model = fit(points, scores)
     assert model.best == pytest.approx(max(scores))
     best = int(np.argmax(scores))
-    mean, deviation = model.posterior(points)
+    mean, _ = model.posterior(points)
     assert mean[best] == pytest.approx(scores[best], abs=0.05)
     assert np.abs(mean - scores).mean() < 0.3
     assert len(surrogate._part(np.array(scores), 40)) == 40

@@ -57,7 +57,9 @@ def test_errors_are_carried_over_to_first_order() -> None:
     y = np.random.default_rng(1).gamma(2.0, 3.0, 30)
     warp = Warp.fitted(y)
     small = 1e-6
-    assert warp.errors(y, np.full(30, small)) == pytest.approx((warp(y + small) - warp(y - small)) / 2, rel=1e-4)
+    assert warp.errors(y, np.full(30, small)) == pytest.approx(
+        (warp(y + small) - warp(y - small)) / 2, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("scale", [1e300, 1e-300, 1.0])

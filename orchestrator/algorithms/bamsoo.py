@@ -40,8 +40,9 @@ from orchestrator import surrogate
 from orchestrator.algorithms.options import HMax, Kernel, Rule
 from orchestrator.algorithms.soo import SOO
 from orchestrator.algorithms.tree import NO_SCORE
+from orchestrator.priors import Priors
 from orchestrator.space import SearchSpace
-from orchestrator.surrogate import Array, Priors, Scored, Surrogate
+from orchestrator.surrogate import Array, Scored, Surrogate
 from orchestrator.trial import Observation
 
 PRIORS = Priors(lengthscale_sd=1.25, variance_sd=3.0, noise_center=-8.0)
@@ -93,7 +94,7 @@ class BaMSOO(SOO):
         return [(self.space.snap(point), score, stderr) for point, score, stderr in scored]
 
     def _rescore(self) -> None:
-        """Bounds of the present model; but the score itself where a configuration was planned for another node."""
+        """Compute every bound anew; a configuration suggested for another node has its score."""
         for node in self._bound_leaves():
             if self._inputs[node] in self._first:
                 self._suggest(node)

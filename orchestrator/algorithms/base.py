@@ -66,7 +66,7 @@ class Algorithm(ABC):
         """Suggest these points next, after what is planned already: a default, a person's guess.
 
         Raises:
-            ValueError: a point outside the unit cube or of another dimension, or one that breaks a constraint.
+            ValueError: a point outside the unit cube, of another dimension, or that breaks a constraint.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the scores told so far make one believe of the rest: warped scores, the process, chances of failure."""
+"""What was told makes one believe of the rest: a process on warped scores, and chances of failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator import surrogate
-from orchestrator.acquisition import FailureModel, Value
+from orchestrator.algorithms.acquisition import FailureModel, Value
 from orchestrator.surrogate import Scored, Surrogate
 from orchestrator.trial import Point
 from orchestrator.warp import Warp
@@ -36,12 +36,14 @@ class Belief:
     leaders: tuple[Point, ...]
 
     @classmethod
-    def of(cls, scored: Sequence[Scored], failed: Sequence[Point], choices: Mapping[int, int]) -> Belief | None:
-        """Return what follows from points that scored and points that failed, all snapped; None without a score.
+    def of(
+        cls, scored: Sequence[Scored], failed: Sequence[Point], choices: Mapping[int, int]
+    ) -> Belief | None:
+        """Return what follows from points that scored and points that failed; None without a score.
 
         Args:
             scored: n of them.
-            failed: those without a score.
+            failed: those without a score, snapped.
             choices: axis -> number of options, of the axes that are choices.
         """
         if not scored:

@@ -1,16 +1,17 @@
 """Bayesian optimization as it is published by default: a Gaussian process and log expected improvement.
 
-One Latin hypercube of `n_init` points; then, whenever everything planned is told, a round of `batch` points, each
-the maximum of the acquisition given those already chosen: log EI where nothing is pending, so that a batch of one
-is the sequential search; Monte Carlo qLogEI with the pending points otherwise. Model, priors, standardization and
-multi-start optimizer are BoTorch's defaults. Ours is only that integers and choices are snapped before the model
-sees them, and that a configuration that was suggested before gives way to a random one that was not.
+One Latin hypercube of `n_init` points; then, whenever everything planned is told, a round of `batch`
+points, each the maximum of the acquisition given those already chosen: log EI where nothing is pending, so
+that a batch of one is the sequential search; Monte Carlo qLogEI with the pending points otherwise. Model,
+priors, standardization and multi-start optimizer are BoTorch's defaults. Ours is only that integers and
+choices are snapped before the model sees them, and that a configuration that was suggested before gives way
+to a random one.
 
-A failed evaluation is left out of the model. With standard errors the model knows the noise of each score. The
-incumbent is the best score without noise, and the highest posterior mean at an evaluated point with it.
+A failed evaluation is left out of the model. With standard errors the model knows the noise of each score,
+and the incumbent is the highest posterior mean at an evaluated point; otherwise the best score.
 
-Jones, Schonlau & Welch 1998 (EI); Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (log EI, qLogEI); Balandat et
-al. 2020 (BoTorch).
+Jones, Schonlau & Welch 1998 (EI); Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (log EI, qLogEI); Balandat
+et al. 2020 (BoTorch).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-from orchestrator.algorithms.designs import latin_hypercube
+from orchestrator.algorithms.designs import fresh, latin_hypercube
 from orchestrator.algorithms.options import Kernel
 from orchestrator.algorithms.planned import Planned
 from orchestrator.space import SearchSpace
@@ -37,7 +38,6 @@ from orchestrator.surrogate import exact, known_variances, tensor
 from orchestrator.trial import Point
 
 RESTARTS, RAW_SAMPLES, MC_SAMPLES = 10, 512, 128
-TRIES = 1000  # random points drawn in search of a configuration that is new
 
 
 class BO(Planned):
@@ -76,13 +76,11 @@ class BO(Planned):
             for _ in range(1 if self._asynchronous else self._batch):
                 if len(seen) == self.space.cardinality:
                     return
-                point = self._climbed(model, generator)
-                if point is not None and point not in seen and self.space.feasible(point):
-                    self._append(point, source="improvement")
-                else:
-                    point = self._new(seen, generator)
-                    self._append(point, source="random")
+                best = self._climbed(model, generator)
+                climbed = best is not None and best not in seen and self.space.feasible(best)
+                point = best if best is not None and climbed else fresh(self.space, seen, generator)
                 seen.add(point)
+                self._append(point, source="improvement" if climbed else "random")
 
     def _model(self) -> Any:
         """The fitted model; None if nothing has a score."""
@@ -137,14 +135,6 @@ class BO(Planned):
             options={"seed": seed},
         )
         return self.space.snap(tuple(found[0].tolist()))
-
-    def _new(self, seen: set[Point], generator: np.random.Generator) -> Point:
-        """A random configuration that is new, or after `TRIES` of them any."""
-        for _ in range(TRIES):
-            point = self.space.snap(self.space.sample(generator, 1)[0])
-            if point not in seen:
-                break
-        return point
 
     def _state(self) -> dict[str, Any]:
         return {}

@@ -1,6 +1,8 @@
-"""Point sets that fill a space: Latin hypercubes whose points are all feasible."""
+"""Random points and Latin hypercubes that are feasible everywhere."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 from scipy.stats import qmc
@@ -9,6 +11,7 @@ from orchestrator.space import SearchSpace
 from orchestrator.trial import Point
 
 MOST = 2**17  # points drawn in search of feasible ones
+TRIES = 1000  # … and of new ones
 
 
 def latin_hypercube(space: SearchSpace, size: int, generator: np.random.Generator) -> list[Point]:
@@ -28,7 +31,7 @@ def latin_hypercube(space: SearchSpace, size: int, generator: np.random.Generato
 
 
 def maximin(space: SearchSpace, center: Point, size: int, generator: np.random.Generator) -> list[Point]:
-    """Return `size` points: of 30 Latin hypercubes the one whose least distance is greatest, `center` included.
+    """Return `size` points: of 30 Latin hypercubes the one of greatest least distance, `center` included.
 
     Johnson, Moore & Ylvisaker 1990. The center itself is not among the points returned.
     """
@@ -42,3 +45,12 @@ def maximin(space: SearchSpace, center: Point, size: int, generator: np.random.G
         if least > widest:
             best, widest = design, least
     return best
+
+
+def fresh(space: SearchSpace, seen: Collection[Point], generator: np.random.Generator) -> Point:
+    """Return a random point, snapped, that is not in `seen`; or after `TRIES` of them, whatever came last."""
+    for _ in range(TRIES):
+        point = space.snap(space.sample(generator, 1)[0])
+        if point not in seen:
+            break
+    return point

@@ -1,7 +1,7 @@
 """Filled sweeps: BaMSOO's tree, and every round filled from the same Gaussian process.
 
-A sweep is narrower than a cluster, at first by far, so a tree alone leaves hosts idle. Here the centers that a
-BaMSOO tree wants scored get the first slots of a round, and the process fills the others:
+A sweep is narrower than a cluster, at first by far, so a tree alone leaves hosts idle. Here the centers
+that a BaMSOO tree wants scored get the first slots of a round, and the process fills the others:
 
     1  the first n_init points: the root's center, and the widest of 30 Latin hypercubes around it
     2  one fit to the warped scores (`warp`), one to failures if there were any
@@ -9,12 +9,13 @@ BaMSOO tree wants scored get the first slots of a round, and the process fills t
     4  one slot: where the posterior mean is highest
     5  the others, one by one: where the expected improvement is, given fantasies of all that is pending
 
-- Scores in the tree are those the process sees. A center waits if U_N ≥ f⁺ when its node is made, with β = 0.3:
-  the share bounds what the tree may spend, so its bounds need not.
-- An evaluation that failed counts as the worst score in the tree; the process does not see it, but every slot's
-  value has ln P_ok added (`acquisition.FailureModel`).
-- Asynchronous, or with fewer than four slots a round: a turn of `capacity` slots, at least four, takes the place
-  of the round. A center goes out while fewer than their share did; the mean has one slot of each turn.
+- Scores in the tree are those the process sees. A center waits if U_N ≥ f⁺ when its node is made, with β =
+  0.3: the share bounds what the tree may spend, so its bounds need not.
+- An evaluation that failed counts as the worst score in the tree; the process does not see it, but every
+  slot's value has ln P_ok added (`acquisition.FailureModel`).
+- Asynchronous, or with fewer than four slots a round: a turn of `capacity` slots, at least four, takes the
+  place of the round. A center goes out while fewer than their share did; the mean has one slot of each
+  turn.
 - The last round has no centers: what they tell would come too late.
 - Nothing has scored yet: uniform random points.
 
@@ -32,10 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.acquisition import ExpectedImprovement, Value, maximum
+from orchestrator.algorithms.acquisition import ExpectedImprovement, Value, maximum
 from orchestrator.algorithms.bamsoo import BaMSOO
 from orchestrator.algorithms.belief import Belief
-from orchestrator.algorithms.designs import maximin
+from orchestrator.algorithms.designs import fresh, maximin
 from orchestrator.algorithms.tree import NO_SCORE
 from orchestrator.space import SearchSpace
 from orchestrator.surrogate import Array
@@ -83,20 +84,27 @@ class FullSweep(BaMSOO):
         self._centers = 0  # how many had one
         self._shown: dict[int, float] = {}  # node -> its bound as a score
         self._belief: Belief | None = None  # None until an evaluation has succeeded
+        self._believed = 0  # how many were told by then
 
     # -- a round --------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        if len(self._first) == self.space.cardinality or not (self._asynchronous or self._settled):
+        if not (self._asynchronous or self._settled):
             return
         planned = len(self._points)
         generator = np.random.default_rng([self.seed, planned])
-        end = planned + (1 if self._asynchronous else max(1, min(self.capacity, self.budget - planned)))
+        slots = 1 if self._asynchronous else max(1, min(self.capacity, self.budget - planned))
+        if self.space.cardinality is not None:
+            slots = min(slots, self.space.cardinality - len(self._first))
+        if slots < 1:
+            return
+        end = planned + slots
         if self._design is None:
             self._design = maximin(self.space, self._inputs[0], self._n_init - 1, generator)
-            self._suggest(0, source="design")
+            if self._places.of(0) is not None:
+                self._suggest(0, source="design")
         while self._design and len(self._points) < end:
-            self._fill(self._design.pop(0), "design")
+            self._fill(self._unseen(self._design.pop(0), generator), "design")
         if len(self._points) < end:
             self._settle()
             self._choose(end, generator)
@@ -105,17 +113,17 @@ class FullSweep(BaMSOO):
         """Plan points up to id `end` from what is believed."""
         if self._belief is None:
             while len(self._points) < end:
-                self._fill(self.space.sample(generator, 1)[0], "random")
+                self._fill(fresh(self.space, self._first, generator), "random")
             return
         centers, means = self._due(end)
         self._plan_centers(len(self._points) + centers)
+        process = self._belief.process
         for _ in range(min(means, end - len(self._points))):
-            process = self._belief.process
             self._fill(self._argmax(lambda x: process.latent(x)[0], generator), "mean")
         if len(self._points) == end:
             return
         gain = ExpectedImprovement(
-            self._belief.process,
+            process,
             [self.space.snap(point) for i, point in enumerate(self._points) if i not in self._told],
             fantasies=self._fantasies,
             seed=int(generator.integers(2**31)),
@@ -145,6 +153,10 @@ class FullSweep(BaMSOO):
         assert self._belief is not None
         return maximum(self._belief.careful(value), self.space, self._belief.leaders, self._first, generator)
 
+    def _unseen(self, point: Point, generator: np.random.Generator) -> Point:
+        known = self.space.snap(point) in self._first
+        return fresh(self.space, self._first, generator) if known else point
+
     def _fill(self, point: Point, source: str) -> None:
         self._first.setdefault(self.space.snap(point), self._append(point, source=source))
 
@@ -155,8 +167,10 @@ class FullSweep(BaMSOO):
         told = sorted(self._told.items())
         good = [o for _, o in told if o.score is not None]
         failed = [o for _, o in told if o.score is None]
-        lost = [self.space.snap(self._points[o.id]) for o in failed]
-        self._belief = Belief.of(self._scored(good), lost, self.space.choices)
+        if len(told) != self._believed:
+            lost = [self.space.snap(self._points[o.id]) for o in failed]
+            self._belief = Belief.of(self._scored(good), lost, self.space.choices)
+            self._believed = len(told)
         if self._belief is None:
             return
         self._surrogate = self._belief.process

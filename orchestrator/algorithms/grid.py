@@ -1,8 +1,8 @@
-"""The full factorial grid that fits the budget, in a random order.
+"""The full factorial grid that fits the budget, in a random order; random points spend what it leaves.
 
-Each axis gets as many evenly spaced levels as the others, but a choice has its options, and an integer at most its
-values. A level stands in the middle of its share of the axis. The finest such grid that has no more points than
-the budget is taken; the budget that is left goes to levels of single axes, the first parameter first.
+Each axis gets as many evenly spaced levels as the others, but a choice has its options, and an integer at
+most its values. A level stands in the middle of its share of the axis. The finest such grid within the
+budget is taken; what is left of the budget goes to levels of single axes, the first parameter first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.algorithms.designs import fresh
 from orchestrator.algorithms.planned import Planned
 from orchestrator.errors import InputError
 from orchestrator.space import Choice, SearchSpace
@@ -27,11 +28,15 @@ class Grid(Planned):
         self._levels(budget)  # a budget too small is an error now, not when the study runs
 
     def _plan(self) -> None:
-        if len(self._points) > len(self._enqueued):  # the one grid is planned
+        generator = np.random.default_rng([self.seed, len(self._points)])
+        if len(self._points) == len(self._enqueued):  # the one grid is not planned yet
+            points = self._grid(self._levels(self.budget))
+            for i in generator.permutation(len(points)):
+                self._append(points[i])
             return
-        points = self._grid(self._levels(self.budget))
-        for i in np.random.default_rng(self.seed).permutation(len(points)):
-            self._append(points[i])
+        seen = {self.space.snap(point) for point in self._points}
+        if len(seen) != self.space.cardinality:
+            self._append(fresh(self.space, seen, generator))
 
     def _levels(self, budget: int) -> list[int]:
         """How many levels each axis has.
@@ -44,8 +49,8 @@ class Grid(Planned):
         levels = [len(p.options) if isinstance(p, Choice) else 1 for p in parameters]
         if math.prod(levels) > budget:
             raise InputError(
-                f"grid: the choices alone have {math.prod(levels)} combinations, more than the {budget} evaluations "
-                "of the budget: raise it, or use fewer options, or `sobol`"
+                f"grid: the choices alone have {math.prod(levels)} combinations, more than the {budget} "
+                "evaluations of the budget: raise it, or use fewer options, or `sobol`"
             )
         while True:
             low = min((n for n, limit in zip(levels, most, strict=True) if n < limit), default=None)

@@ -15,7 +15,7 @@ from orchestrator.algorithms.planned import Planned
 
 
 class LatinHypercube(Planned):
-    """The design is drawn when the first point is asked for: what was enqueued takes its share of the budget."""
+    """The design is drawn when first asked for: what was enqueued by then has its share of the budget."""
 
     def _plan(self) -> None:
         if len(self._points) > len(self._enqueued):  # the one design is drawn

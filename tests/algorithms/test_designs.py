@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 import pytest
 from scipy.stats import qmc
 
@@ -41,7 +40,7 @@ def test_designs_spend_their_budget_on_what_is_feasible(name: str) -> None:
     algorithm = create(name, NARROW, seed=1, budget=40, capacity=8)
     asked = play(algorithm, lambda s: 0.0).points
     assert all(NARROW.feasible(point) for point in asked)
-    assert len(asked) == 40 or name == "grid"
+    assert len(asked) == 40
 
 
 def test_a_constrained_hypercube_still_spreads() -> None:
@@ -65,7 +64,8 @@ def test_maximin_keeps_away_from_the_center_and_from_each_other() -> None:
 
 def test_the_grid_is_full_and_fits_the_budget() -> None:
     space = SearchSpace({"x": Float(0, 1), "n": Int(1, 3), "c": Choice(("u", "v"))})
-    asked = play(create("grid", space, seed=1, budget=31, capacity=8), lambda s: 0.0).points
+    *asked, extra = play(create("grid", space, seed=1, budget=31, capacity=8), lambda s: 0.0).points
+    assert extra not in asked, "what the grid leaves of the budget is spent too"
     configurations = [space.decode(point) for point in asked]
     for name, levels in (("x", 5), ("n", 3), ("c", 2)):
         assert len({configuration[name] for configuration in configurations}) == levels
@@ -73,7 +73,7 @@ def test_the_grid_is_full_and_fits_the_budget() -> None:
 
 
 def test_equal_levels_before_finer_ones() -> None:
-    asked = np.array(points("grid", 0, 50))
+    asked = np.array(points("grid", 0, 50))[:48]
     assert [len(np.unique(column)) for column in asked.T] == [4, 4, 3]
 
 

@@ -26,7 +26,7 @@ def test_importing_the_registry_loads_no_torch() -> None:
 
 
 def test_entries_describe_themselves() -> None:
-    assert list(ALGORITHMS)[0] == "fullsweep", "the default comes first"
+    assert next(iter(ALGORITHMS)) == "fullsweep", "the default comes first"
     for name, entry in ALGORITHMS.items():
         assert entry.name == name
         assert entry.description

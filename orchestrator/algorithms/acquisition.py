@@ -1,18 +1,18 @@
 """What to evaluate next, given what is pending: expected improvement over fantasies of the pending outcomes.
 
-Let P (p, d) be pending and S fantasies drawn of their outcomes, y_s = m + L_P ε_s, with m (p,) the posterior mean
-at P and L_P the Cholesky factor of the posterior covariance at P plus noise. Conditioned on (P, y_s) the process
-has, with w(x) = L_P⁻¹ cov(P, x),
+Let P (p, d) be pending and S fantasies drawn of their outcomes, y_s = m + L_P ε_s, with m (p,) the posterior
+mean at P and L_P the Cholesky factor of the posterior covariance at P plus noise. Conditioned on (P, y_s) the
+process has, with w(x) = L_P⁻¹ cov(P, x),
 
     μ_s(x) = μ(x) + w(x) · ε_s            s²(x) = σ²(x) − |w(x)|²
 
-so all fantasies share one factorization and one deviation. The incumbent of a fantasy is the greater of f⁺ and its
-mean at P. With u_s = (μ_s(x) − f⁺_s) / s(x), what is maximized is
+so all fantasies share one factorization and one deviation. The incumbent of a fantasy is the greater of f⁺
+and its mean at P. With u_s = (μ_s(x) − f⁺_s) / s(x), what is maximized is
 
     ln (1/S) Σ_s s(x) h(u_s) + ln P_ok(x)        h(u) = φ(u) + u Φ(u)
 
-ε are scrambled Sobol points through the normal quantile. Snoek, Larochelle & Adams 2012, §3.2 (fantasies); Ament,
-Daulton, Eriksson, Balandat & Bakshy 2023 (ln h without underflow); Gelbart, Snoek & Adams 2014 (P_ok).
+ε are scrambled Sobol points through the normal quantile. Snoek, Larochelle & Adams 2012, §3.2 (fantasies);
+Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (ln h without underflow); Gelbart, Snoek & Adams 2014 (P_ok).
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from botorch.acquisition.analytic import _log_ei_helper as log_h
 from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
+from orchestrator.algorithms.designs import fresh
+from orchestrator.priors import LEAST_NOISE
 from orchestrator.space import SearchSpace
-from orchestrator.surrogate import LEAST_NOISE, Surrogate, exact, tensor
+from orchestrator.surrogate import Surrogate, exact, tensor
 from orchestrator.trial import Point
 
 Array = npt.NDArray[np.float64]
@@ -69,7 +71,9 @@ class ExpectedImprovement:
         self._pending = list(pending)
         most = max(1, len(pending) + slots)
         # Sobol sequences balance powers of two.
-        draws = qmc.Sobol(most, rng=np.random.default_rng(seed)).random_base2(max(0, math.ceil(math.log2(fantasies))))
+        draws = qmc.Sobol(most, rng=np.random.default_rng(seed)).random_base2(
+            max(0, math.ceil(math.log2(fantasies)))
+        )
         self._normal = torch.from_numpy(norm.ppf(np.clip(draws[:fantasies], 1e-9, 1 - 1e-9)))  # ε (S, most)
         self._condition()
 
@@ -89,7 +93,9 @@ class ExpectedImprovement:
             mean, _, self._explained = process.latent(self._queries)  # (p,), (n, p)
             covariance = process.prior(self._queries, self._queries) - self._explained.T @ self._explained
             noise = max(process.noise, LEAST_NOISE)
-            self._factor = torch.linalg.cholesky(covariance + noise * torch.eye(len(covariance), dtype=torch.float64))
+            self._factor = torch.linalg.cholesky(
+                covariance + noise * torch.eye(len(covariance), dtype=torch.float64)
+            )
             self._epsilon = self._normal[:, : len(self._pending)]
             weights = torch.linalg.solve_triangular(self._factor, covariance, upper=False)  # w at P (p, p)
             means = mean + self._epsilon @ weights  # (S, p)
@@ -114,7 +120,10 @@ class ExpectedImprovement:
 SAMPLES = 384  # uniform starting points
 SCALES, AROUND = (0.15, 0.05, 0.015, 0.004), 24  # and so many around the leaders at each scale
 CLIMBS, APART = 4, 0.03  # the best of them that are so far apart climb
-SAME, ASIDE = 1e-4, 0.02  # a point this near to a known one tells nothing new: step aside so far from the leader
+SAME, ASIDE = (
+    1e-4,
+    0.02,
+)  # a point this near to a known one tells nothing new: step aside so far from the leader
 
 
 def maximum(
@@ -126,8 +135,8 @@ def maximum(
 ) -> Point:
     """Return the feasible point of highest `value` that was found and is not in `seen`.
 
-    What is valued is what would be evaluated: points are snapped before and after they climb. In a finite space
-    with nothing unseen among the candidates a random point is returned, which may be in `seen`.
+    What is valued is what would be evaluated: points are snapped before and after they climb. If nothing is
+    unseen among the candidates of a finite space a random point is returned, if need be one in `seen`.
 
     Args:
         value: to be maximized, (m, d) -> (m,).
@@ -149,7 +158,7 @@ def maximum(
     ranked = (tuple(x[i].tolist()) for i in np.argsort(-worth, kind="stable"))
     best = next((point for point in ranked if point not in seen), None)
     if best is None:
-        return space.sample(generator, 1)[0]
+        return fresh(space, seen, generator)
     if seen and np.linalg.norm(np.array(list(seen)) - best, axis=1).min() < SAME:
         aside = np.array(leaders[0]) + ASIDE * generator.standard_normal(space.dimension)
         beside = space.snap(tuple(np.clip(aside, 0, 1).tolist()))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from orchestrator.acquisition import ExpectedImprovement, FailureModel, maximum
+from orchestrator.algorithms.acquisition import ExpectedImprovement, FailureModel, maximum
 from orchestrator.space import Choice, Float, Int, SearchSpace
 from orchestrator.surrogate import Surrogate, fit, tensor
 from orchestrator.trial import Point
@@ -21,7 +21,7 @@ def process(n: int = 10, d: int = 2, seed: int = 0) -> Surrogate:
     return fit([tuple(row) for row in x.tolist()], y.tolist())
 
 
-QUERIES = tensor([(0.1, 0.2), (0.9, 0.7), (0.45, 0.5)], 2)
+QUERIES = tensor([(0.1, 0.2), (0.9, 0.7), (0.3, 0.9)], 2)
 
 
 def standardized(model: Surrogate, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
