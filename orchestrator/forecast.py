@@ -9,7 +9,7 @@ from orchestrator import algorithms
 from orchestrator.profile import ClusterProfile
 from orchestrator.spec import StudySpec
 from orchestrator.trial import Configuration, Observation, Suggestion
-from orchestrator.warm import begin
+from orchestrator.warm import begin, created
 
 # A model's fits would take minutes here: BaMSOO sweeps about as SOO does, the others fill the slots.
 _SIMPLE = {"bamsoo": "soo", "fullsweep": "random", "bo": "random", "tpe": "random", "mads": "random"}
@@ -38,7 +38,7 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
     """Ask for the first batch, and play the study through on a made-up objective.
 
     Raises:
-        InputError: a study to start from cannot be used.
+        InputError: the algorithm, or a study to start from, cannot be used.
     """
     budget = spec.budget.evaluations
     each_h = profile.walltime_min / 60
@@ -60,9 +60,10 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
 
 
 def _algorithm(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> algorithms.Algorithm:
-    options = spec.options if name == spec.algorithm else {}
     capacity = profile.max_jobs
-    return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity, **options)
+    if name == spec.algorithm:
+        return created(spec, budget=budget, capacity=capacity)
+    return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity)
 
 
 def _waves(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> int:

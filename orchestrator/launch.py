@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator import __version__, algorithms, executors
+from orchestrator import __version__, executors
 from orchestrator.check import prepared_inputs, read_checked_study
 from orchestrator.errors import InputError
 from orchestrator.history import History
@@ -22,7 +22,7 @@ from orchestrator.run import MasterLock, MasterProcess, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.study import Master
 from orchestrator.submission import resources
-from orchestrator.warm import learnt
+from orchestrator.warm import created, learnt
 
 
 def create_run(
@@ -37,8 +37,10 @@ def create_run(
         inputs: digest of what was prepared for it.
 
     Raises:
-        InputError: it exists already, or cannot be made; or a study to start from cannot be used.
+        InputError: it exists already, or cannot be made; or the algorithm, or a study to start from, cannot
+            be used.
     """
+    created(spec, budget=spec.most_evaluations, capacity=profile.max_jobs)
     learnt(spec)
     target = profile.runs_path / spec.name
     if target.exists():
@@ -72,8 +74,8 @@ def drive(
     """Run the study's master here until the study ends; return why it did.
 
     Raises:
-        InputError: another master has the run, the study file changed since launch, or a study to start from
-            cannot be used.
+        InputError: another master has the run, the study file changed since launch, or the algorithm or a
+            study to start from cannot be used.
         StudyStopped: the study cannot go on.
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; jobs go on, and `resume` takes them up.
     """
@@ -96,14 +98,7 @@ def drive(
                 spec=spec,
                 profile=profile,
                 executor=executors.create(profile.scheduler, resources(profile), history.token_prefix),
-                algorithm=algorithms.create(
-                    spec.algorithm,
-                    spec.space,
-                    seed=spec.seed,
-                    budget=spec.most_evaluations,
-                    capacity=profile.max_jobs,
-                    **spec.options,
-                ),
+                algorithm=created(spec, budget=spec.most_evaluations, capacity=profile.max_jobs),
                 ledger=ledger,
                 history=history,
                 say=say,

@@ -7,6 +7,7 @@ runs/<study>/
     master.log                 what a detached master said
     cancel                     present: the master is asked to cancel the study
     trials/0042/attempt-1/     trial.json, result.json, log.out of each attempt
+    requests/                  what `enqueue` asks of the master
     jobs/<token>/              the scheduler's scripts and logs of one submission
     report/                    what `orchestrator report` wrote
 """

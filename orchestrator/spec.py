@@ -173,8 +173,8 @@ def _together(
     problems = []
     if head is not None and head.include_base and evaluation is not None and evaluation.kind == "synthetic":
         problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
-    if budget is not None and budget.evaluations is None and algorithm == "lhs":
-        problems.append((("budget",), "lhs draws its whole design at once: give `evaluations`"))
+    if budget is not None and budget.evaluations is None and algorithm in ("lhs", "grid"):
+        problems.append((("budget",), f"{algorithm} plans its whole design at once: give `evaluations`"))
     known = algorithm and not knowledge.algorithm(algorithm, {})
     if head is not None and head.warm_start and known and algorithm not in knowledge.learners:
         learners = ", ".join(knowledge.learners)

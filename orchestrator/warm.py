@@ -5,12 +5,29 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from orchestrator.algorithms.base import Algorithm
+from orchestrator import algorithms
+from orchestrator.algorithms import Algorithm
 from orchestrator.errors import InputError, LedgerCorrupt
 from orchestrator.history import History
 from orchestrator.ledger import read
 from orchestrator.spec import StudySpec
+from orchestrator.tomlfile import TomlFile
 from orchestrator.trial import Configuration, Known
+
+
+def created(spec: StudySpec, *, budget: int, capacity: int) -> Algorithm:
+    """Return the study's algorithm, new.
+
+    Raises:
+        InputError: it cannot search this space with this budget, or what it needs is not installed.
+    """
+    seed, options = spec.seed, spec.options
+    try:
+        return algorithms.create(
+            spec.algorithm, spec.space, seed=seed, budget=budget, capacity=capacity, **options
+        )
+    except InputError as error:
+        raise InputError([_at(spec, "algorithm", problem) for problem in error.problems]) from error
 
 
 def begin(algorithm: Algorithm, spec: StudySpec) -> list[str]:
@@ -40,7 +57,7 @@ def learnt(spec: StudySpec) -> tuple[list[Known], list[str]]:
         try:
             scores, said = _scores_of(path, spec)
         except InputError as error:
-            problems += [f"{spec.path}: warm_start: {problem}" for problem in error.problems]
+            problems += [_at(spec, "warm_start", problem) for problem in error.problems]
         else:
             known += scores
             lines += said
@@ -87,6 +104,10 @@ def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
             "scores may not compare"
         )
     return known, lines
+
+
+def _at(spec: StudySpec, key: str, what: str) -> str:
+    return TomlFile(spec.path, spec.text, {}).problem((key,), what)
 
 
 def _is_inside(configuration: Configuration, spec: StudySpec) -> bool:

@@ -33,6 +33,7 @@ COMMANDS = (
     "tree",
     "queue",
     "cancel",
+    "enqueue",
     "report",
     "profiles",
     "algorithms",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -38,3 +39,13 @@ def test_every_algorithm_profile_and_failure_class_is_named() -> None:
 def test_every_make_target_it_calls_exists() -> None:
     targets = set(re.findall(r"^([\w.$(){}/]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^ +make (\w+)", TEXT, re.MULTILINE)) <= targets
+
+
+def test_the_example_runs_as_it_stands() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["batch"] == []
+    assert len(names["search"].dump()["told"]) == 24
+    lines = [line for line in example.splitlines() if line and not line.startswith("from")]
+    assert len(lines) <= 10

@@ -108,6 +108,16 @@ def test_every_study_that_cannot_be_used_is_named_before_there_is_a_run(tmp_path
         forecast(wrong, place)
 
 
+def test_an_algorithm_that_cannot_search_so_is_refused_before_there_is_a_run(tmp_path: Path) -> None:
+    axis = '{ type = "choice", options = [0, 1] }'
+    path = write_study(tmp_path, algorithm="grid", evaluations=3, space=f"[space]\nx0 = {axis}\nx1 = {axis}")
+    for command in ("check", "launch"):
+        refused = orchestrator(command, path, "--profile", tmp_path / "profile.toml", cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"{path}:6: algorithm: grid: the choices alone have 4 combinations")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_was_learnt_stays_when_the_other_run_is_gone(tmp_path: Path) -> None:
     run = other_study(tmp_path / "other")
     spec, place = study(tmp_path / "new", "random")

@@ -123,7 +123,7 @@ def test_the_ledger_of_an_asynchronous_search_replays_to_the_same_points(
     assert replayed(found) == [trial.point for trial in found.history.trials]
 
 
-@pytest.mark.parametrize("algorithm", ["tpe"])
+@pytest.mark.parametrize("algorithm", ["fullsweep", "bo", "tpe"])
 def test_an_asynchronous_study_whose_masters_die_replays_to_the_same_points(
     tmp_path: Path, algorithm: str
 ) -> None:

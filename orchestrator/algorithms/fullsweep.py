@@ -37,7 +37,6 @@ from orchestrator.algorithms.acquisition import ExpectedImprovement, Value, maxi
 from orchestrator.algorithms.bamsoo import BaMSOO
 from orchestrator.algorithms.belief import Belief
 from orchestrator.algorithms.designs import fresh, maximin
-from orchestrator.algorithms.tree import NO_SCORE
 from orchestrator.space import SearchSpace
 from orchestrator.surrogate import Array
 from orchestrator.trial import Point
@@ -175,14 +174,11 @@ class FullSweep(BaMSOO):
             return
         self._surrogate = self._belief.process
         scores = self._belief.scores
-        self._worst = float(scores.min())
-        self._values = np.full(len(self._points), -math.inf)
-        self._values[[o.id for o in good]] = scores[: len(good)]
-        self._values[[o.id for o in failed]] = self._worst
-        sources = np.array(self._sources)
-        real = sources != NO_SCORE
-        self._tree.score[real] = self._values[sources[real]]
-        self._tree.score[self._places.nowhere] = self._worst
+        worst = float(scores.min())
+        values = np.full(len(self._points), -math.inf)
+        values[[o.id for o in good]] = scores[: len(good)]
+        values[[o.id for o in failed]] = worst
+        self._carry(values, worst)
         self._rescore()
 
     def _plan_centers(self, end: int) -> None:

@@ -33,6 +33,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.algorithms.options import HMax
 from orchestrator.algorithms.places import Places
@@ -176,7 +177,11 @@ class SOO(Planned):
         failed = np.isnan(self._scores)
         elsewhere = min((one.score for one in self._known), default=0.0)
         worst = elsewhere if failed.all() else float(np.nanmin(self._scores))
-        self._values = np.where(failed, worst, self._scores)
+        self._carry(np.where(failed, worst, self._scores), worst)
+
+    def _carry(self, values: npt.NDArray[np.float64], worst: float) -> None:
+        """Let each node have its value, by id: −∞ where that is not known yet."""
+        self._values = values
         self._lowest = max(math.nextafter(worst, -math.inf), -sys.float_info.max)
         sources = np.array(self._sources)
         real = sources != NO_SCORE
