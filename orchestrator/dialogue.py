@@ -142,8 +142,9 @@ class Dialogue:
             return f"the budget of {spec.budget.evaluations} evaluations is spent"
         if spec.budget.gpu_hours is not None and (used := self._summary.gpu_hours) >= spec.budget.gpu_hours:
             return f"the budget of {spec.budget.gpu_hours:g} GPU-hours is spent ({used:.2f})"
-        if spec.space.cardinality is not None and spent >= spec.space.cardinality:
-            return f"all {spec.space.cardinality} configurations of the space are evaluated"
+        if (size := spec.space.cardinality) is not None and spent >= size:
+            only = "the space's only configuration is evaluated"
+            return only if size == 1 else f"all {size} configurations of the space are evaluated"
         if (fruitless := self._fruitless) >= FRUITLESS * self._slots:
             return f"{spec.algorithm} asked for no new configuration {fruitless} times in a row"
         return None

@@ -101,9 +101,8 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
 def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) -> Table:
     """The table of trials, the incumbent marked; `last` keeps the newest. Fixed values are left out."""
     searched = [trial for trial in summary.history.trials if trial.suggestion is not None]
-    values = {
-        name: {repr(t.configuration[name]) for t in searched} for t in searched for name in t.configuration
-    }
+    every = dict.fromkeys(name for trial in searched for name in trial.configuration)
+    values = {name: {repr(t.configuration.get(name)) for t in searched} for name in every}
     names = [name for name in values if len(values[name]) > 1 or len(searched) == 1]
     metrics = (summary.metric, *summary.reported)
     table = Table(box=None, header_style="bold", pad_edge=False)

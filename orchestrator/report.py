@@ -29,15 +29,16 @@ def write_report(run: RunDirectory, summary: Summary) -> Path:
 
 def _table(summary: Summary) -> pd.DataFrame:
     rows = []
+    names = dict.fromkeys(name for trial in summary.history.trials for name in trial.configuration)
     for trial in summary.history.trials:
         evaluation = summary.history.evaluation(trial)
         row: dict[str, Any] = {"trial": trial.number, "ask": trial.ask + 1}
-        row |= {_column(name, "param"): value for name, value in trial.configuration.items()}
+        row |= {_column(name, "param"): trial.configuration.get(name) for name in names}
         row["outcome"] = outcome(summary, trial)
         row["shares"] = trial.shares
         if evaluation is not None:
             for name, metric in evaluation.metrics.items():
-                column = f"metric:{name}" if name in trial.configuration else _column(name, "metric")
+                column = f"metric:{name}" if name in names else _column(name, "metric")
                 row[column] = metric.value
                 row[f"{column}_stderr"] = metric.stderr
             row["seconds"] = duration_s(evaluation) if trial.shares is None else 0.0

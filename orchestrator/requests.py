@@ -66,7 +66,7 @@ def parsed(words: Sequence[str], space: SearchSpace) -> Configuration:
     given: Configuration = {}
     for word in words:
         name, equals, text = word.partition("=")
-        if not equals:
+        if not equals or not name:
             problems.append(f"{word}: write it as name=value")
         elif name in given:
             problems.append(f"{name} is given twice")

@@ -76,11 +76,12 @@ class RunDirectory:
         Raises:
             InputError: neither holds a ledger.
         """
-        for path in (Path(name).expanduser(), runs / name):
+        places = list(dict.fromkeys((Path(name).expanduser(), runs / name)))  # a whole path is both
+        for path in places:
             if (path / "ledger.jsonl").is_file():
                 return cls(path.absolute())
         raise InputError(
-            f"{name}: no run here: neither {name}/ledger.jsonl nor {runs / name}/ledger.jsonl exists; "
+            f"{name}: no run here: there is no {' and no '.join(f'{path}/ledger.jsonl' for path in places)}; "
             "give the directory that `orchestrator launch` named"
         )
 

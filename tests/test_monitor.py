@@ -127,6 +127,13 @@ def test_the_table_marks_the_incumbent_and_says_what_became_of_each_trial(run: R
     ]
 
 
+def test_a_parameter_that_is_not_always_there_has_a_column(run: RunDirectory) -> None:
+    story = Story().ask({"x": 1, "kind": "a"}, {"x": 1, "kind": "b", "slope": 0.5})
+    head, *rows = shown(trials_view(run, story.summary))
+    assert head.split() == ["trial", "kind", "slope", "loss", "outcome", "time"]
+    assert [row.split()[:3] for row in rows] == [["0", "a", "—"], ["1", "b", "0.5"]]
+
+
 def test_a_trial_runs_once_its_job_has_claimed_it(tmp_path: Path) -> None:
     story = Story().ask({"x": 1}, {"x": 2}, {"x": 3}).submit((0, 1), (1, 1))
     run = story.write(tmp_path)

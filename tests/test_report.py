@@ -90,6 +90,15 @@ def test_the_table_has_a_row_for_every_trial_and_keeps_whole_numbers_whole(tmp_p
     assert rows[8]["seconds"] == "0.0"
 
 
+def test_parameters_that_are_not_always_there_stand_with_the_others(tmp_path: Path) -> None:
+    story = Story().ask({"x": 1}, {"x": 2, "loss": 3.0}).submit((0, 1), (1, 1)).score(0, 1.5).score(1, 1.6)
+    run = story.write(tmp_path)
+    write_report(run, story.summary)
+    rows = rows_of(run)
+    assert list(rows[0])[:4] == ["trial", "ask", "x", "loss"]
+    assert [(row["loss"], row["metric:loss"]) for row in rows] == [("", "1.5"), ("3.0", "1.6")]
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_the_figure_is_drawn_for_either_direction(tmp_path: Path, direction: str) -> None:
     story = whole_story()

@@ -169,5 +169,8 @@ def test_a_run_is_found_by_its_path_or_by_its_name(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     for name in ("runs/a", "a", str(tmp_path / "runs" / "a")):
         assert RunDirectory.find(name, Path("runs")).path == tmp_path / "runs" / "a"
-    with pytest.raises(InputError, match=r"b: no run here: neither b/ledger\.jsonl nor runs/b/ledger\.jsonl"):
+    with pytest.raises(InputError, match=r"b: no run here: there is no b/\S+ and no runs/b/ledger\.jsonl;"):
         RunDirectory.find("b", Path("runs"))
+    with pytest.raises(InputError) as refused:
+        RunDirectory.find(str(tmp_path / "b"), Path("runs"))
+    assert str(refused.value).count("ledger.jsonl") == 1

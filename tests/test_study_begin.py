@@ -266,6 +266,7 @@ def test_words_are_read_by_the_parameters_type_and_defaults_fill_the_rest(
         (["rate=nan"], ["rate=nan: nan is not a number in [1e-05, 0.1]"]),
         (["rate=fast", "rank=2.5"], ["rate=fast: must be a number", "rank=2.5: must be a whole number"]),
         (["rate"], ["rate: write it as name=value"]),
+        (["=3"], ["=3: write it as name=value"]),
         (["rate=1e-3", "rate=1e-4"], ["rate is given twice"]),
         (["rat=1e-3"], ['rat: no parameter of the study; did you mean "rate"?']),
         (["bias=maybe"], ["bias=maybe: must be one of true, false"]),

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms import Algorithm
+from orchestrator.algorithms import ALGORITHMS, Algorithm
 from orchestrator.algorithms.soo import SOO
-from orchestrator.space import SearchSpace
+from orchestrator.space import Int, SearchSpace
 from orchestrator.trial import Observation, Suggestion
 from tests.algorithms.playing import play
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study, value, value_at
@@ -150,6 +150,15 @@ def test_a_trial_shares_the_score_of_one_that_still_runs_and_takes_no_slot(tmp_p
     evaluated = {record["trial"]: record["seq"] for record in found.of_kind("evaluated")}
     shared = [t for t in found.history.trials if t.shares is not None]
     assert any(evaluated[t.shares] > asked[t.ask]["seq"] for t in shared if t.shares is not None)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_space_of_one_configuration_is_searched_once(tmp_path: Path, algorithm: str) -> None:
+    spec, place = study(tmp_path, "random", evaluations=50)
+    space = SearchSpace({"x0": Int(0, 2), "x1": Int(0, 2)}, constraints=["x0 - x1 >= 2"])
+    found = Study(replace(spec, algorithm=algorithm, space=space), place)
+    assert found.go() == "the space's only configuration is evaluated"
+    assert [t.configuration for t in found.history.spent] == [{"x0": 2, "x1": 0}]
 
 
 def test_after_an_empty_answer_nothing_is_asked_before_something_is_told(tmp_path: Path) -> None:

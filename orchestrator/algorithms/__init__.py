@@ -10,6 +10,7 @@ import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -118,8 +119,8 @@ def create(
     """
     problems = check_options(name, options)
     for argument, value, least in (("budget", budget, 1), ("capacity", capacity, 1), ("seed", seed, 0)):
-        if value < least:
-            problems.append(f"{argument} = {value}: must be at least {least}")
+        if not isinstance(value, Integral) or value < least:
+            problems.append(f"{argument} = {value!r}: must be a whole number, at least {least}")
     if problems:
         raise InputError(problems)
     entry = ALGORITHMS[name]

@@ -63,8 +63,9 @@ class BO(Planned):
 
     def _plan(self) -> None:
         generator = np.random.default_rng([self.seed, len(self._points)])
-        if len(self._points) == len(self._enqueued):
-            for point in latin_hypercube(self.space, self._n_init, generator):
+        size = self._n_init - len(self._known)  # what was learnt elsewhere is a design too
+        if size > 0 and len(self._points) == len(self._enqueued):
+            for point in latin_hypercube(self.space, size, generator):
                 self._append(point, source="design")
             return
         if not (self._asynchronous or self._settled):

@@ -99,7 +99,8 @@ class FullSweep(BaMSOO):
             return
         end = planned + slots
         if self._design is None:
-            self._design = maximin(self.space, self._inputs[0], self._n_init - 1, generator)
+            size = max(0, self._n_init - 1 - len(self._known))  # what was learnt elsewhere is a design too
+            self._design = maximin(self.space, self._inputs[0], size, generator)
             if self._places.of(0) is not None:
                 self._suggest(0, source="design")
         while self._design and len(self._points) < end:
@@ -166,7 +167,7 @@ class FullSweep(BaMSOO):
         told = sorted(self._told.items())
         good = [o for _, o in told if o.score is not None]
         failed = [o for _, o in told if o.score is None]
-        if len(told) != self._believed:
+        if self._belief is None or len(told) != self._believed:
             lost = [self.space.snap(self._points[o.id]) for o in failed]
             self._belief = Belief.of(self._scored(good), lost, self.space.choices)
             self._believed = len(told)

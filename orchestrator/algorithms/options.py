@@ -69,7 +69,8 @@ class FullSweepOptions(Options):
         beta: multiplies B_N.
         share: of each round's slots that the tree's centers may take.
         fantasies: samples of the outcomes of pending evaluations.
-        n_init: points of the first design; left out: the capacity, at least 6.
+        n_init: points of the first design, less what was learnt elsewhere; left out: the capacity, at
+            least 6.
         max_free_sweeps: sweeps in a row without a center before the round is filled without one.
     """
 
@@ -88,7 +89,7 @@ class BOOptions(Options):
     Attributes:
         asynchronous: suggest whenever a host is free, from what is known then, instead of in rounds.
         batch: suggestions of a round; left out: the capacity. 1 is the published, sequential search.
-        n_init: points of the Latin hypercube it starts from.
+        n_init: points of the Latin hypercube it starts from, less what was learnt elsewhere.
         kernel: of the Gaussian process; "rbf" is BoTorch's default.
     """
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.algorithms import Algorithm, create
 from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Observation, Suggestion
+from orchestrator.trial import Known, Observation, Suggestion
 from tests.algorithms.playing import play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "ab"})
@@ -26,6 +26,17 @@ def new(space: SearchSpace = SPACE, *, budget: int = 20, capacity: int = 4, **op
 def test_it_starts_from_one_latin_hypercube() -> None:
     design = np.array([s.point for s in new(n_init=7).ask(100)])
     assert np.array_equal(np.sort(np.floor(design * 7), axis=0), np.tile(np.arange(7.0)[:, None], (1, 2)))
+
+
+def test_no_design_is_paid_for_twice() -> None:
+    known = [Known(s.point, bowl(s)) for s in new().ask(10)]
+    partly, wholly = new(), new()
+    partly.learn(known[:6])
+    wholly.learn(known)
+    assert [s.note["source"] for s in partly.ask(10)] == ["design"] * 4
+    batch = wholly.ask(10)
+    assert [s.note["source"] for s in batch] == ["improvement"] * 4
+    assert max(map(bowl, batch)) > max(one.score for one in known)
 
 
 def test_rounds_are_batches_and_a_batch_of_one_is_sequential() -> None:

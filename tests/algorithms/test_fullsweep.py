@@ -132,6 +132,19 @@ def test_what_was_learnt_elsewhere_is_used() -> None:
     assert first[0].best[15] > first[1].best[15]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_no_design_is_paid_for_twice(*, asynchronous: bool) -> None:
+    earlier, later = (new(asynchronous=asynchronous) for _ in range(2))
+    known = [Known(s.point, bowl(s)) for s in earlier.ask(8)]
+    later.learn(known)
+    root, *rest = later.ask(8)
+    assert root.note["source"] == "design"  # the tree's own
+    assert {s.note["source"] for s in rest} <= {"mean", "improvement"}
+    assert not {s.point for s in rest} & {one.point for one in known}
+    later.tell([Observation(s.id, bowl(s)) for s in (root, *rest)])
+    assert max(map(bowl, rest)) > max(one.score for one in known)
+
+
 def test_the_search_is_worth_its_name() -> None:
     """Hartmann6 in 50 evaluations: random search ends 1.4 off on the average."""
     function = FUNCTIONS["hartmann6"]

@@ -71,3 +71,9 @@ def test_every_problem_at_once() -> None:
         "capacity = 0",
         "seed = -1",
     ]
+
+
+@pytest.mark.parametrize(("seed", "budget"), [(1.5, 5), (0, 2.5), (0, "5")])
+def test_a_number_that_is_not_whole_is_refused(seed: Any, budget: Any) -> None:
+    with pytest.raises(InputError, match="must be a whole number"):
+        create("random", SPACE, seed=seed, budget=budget, capacity=1)
