@@ -202,8 +202,8 @@ def fit(
     """
     features = Features(len(points[0]), choices or {})
     y, shift, scale = standardized(np.asarray(scores, dtype=np.float64))
-    kept = _part(y, MOST_KEPT)
-    sample = torch.from_numpy(_part(y[kept], MOST_FITTED))
+    kept = part(y, MOST_KEPT)
+    sample = torch.from_numpy(part(y[kept], MOST_FITTED))
     x, z = features(tensor([points[i] for i in kept], features.dimension)), torch.from_numpy(y[kept])
     variances = known_variances(stderrs, scale)
     known = None if variances is None else variances[kept]
@@ -229,7 +229,7 @@ def fit(
     raise AssertionError("unreachable")
 
 
-def _part(y: Array, most: int) -> npt.NDArray[np.int64]:
+def part(y: Array, most: int) -> npt.NDArray[np.int64]:
     """Return the indices of at most so many scores: half of them the best, half an even selection."""
     if len(y) <= most:
         return np.arange(len(y))

@@ -235,7 +235,7 @@ def test_many_observations_are_thinned_and_the_best_are_kept(monkeypatch: pytest
     mean, _ = model.posterior(points)
     assert mean[best] == pytest.approx(scores[best], abs=0.05)
     assert np.abs(mean - scores).mean() < 0.3
-    assert len(surrogate._part(np.array(scores), 40)) == 40
+    assert len(surrogate.part(np.array(scores), 40)) == 40
 
 
 def test_options_of_a_choice_are_equally_far_apart() -> None:

@@ -7,8 +7,9 @@ priors, standardization and multi-start optimizer are BoTorch's defaults. Ours i
 choices are snapped before the model sees them, and that a configuration that was suggested before gives way
 to a random one.
 
-A failed evaluation is left out of the model. With standard errors the model knows the noise of each score,
-and the incumbent is the highest posterior mean at an evaluated point; otherwise the best score.
+A failed evaluation is left out of the model, and beyond 400 scores a part of them (`surrogate.part`). With
+standard errors the model knows the noise of each score, and the incumbent is the highest posterior mean at
+an evaluated point; otherwise the best score.
 
 Jones, Schonlau & Welch 1998 (EI); Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (log EI, qLogEI); Balandat
 et al. 2020 (BoTorch).
@@ -34,7 +35,7 @@ from orchestrator.algorithms.designs import fresh, latin_hypercube
 from orchestrator.algorithms.options import Kernel
 from orchestrator.algorithms.planned import Planned
 from orchestrator.space import SearchSpace
-from orchestrator.surrogate import exact, known_variances, tensor
+from orchestrator.surrogate import MOST_FITTED, exact, known_variances, part, tensor
 from orchestrator.trial import Point
 
 RESTARTS, RAW_SAMPLES, MC_SAMPLES = 10, 512, 128
@@ -93,7 +94,8 @@ class BO(Planned):
         scored += [(one.point, one.score, one.stderr) for one in self._known]
         if not scored:
             return None
-        points, scores, stderrs = zip(*scored, strict=True)
+        kept = part(np.array([score for _, score, _ in scored]), MOST_FITTED)
+        points, scores, stderrs = zip(*(scored[i] for i in kept), strict=True)
         y = torch.tensor(scores, dtype=torch.float64)
         unit = float(y.abs().max()) or 1.0  # divided out first, so that 1e300 has a square
         variances = known_variances(stderrs, unit)
