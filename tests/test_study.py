@@ -205,7 +205,7 @@ def test_a_master_killed_at_random_instants_loses_nothing_and_repeats_nothing(
 
 
 def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(shared: Path) -> None:
-    study = write_study(shared, evaluations=4, seconds=1.5)
+    study = write_study(shared, evaluations=2, seconds=8)
     command = [*ORCHESTRATOR, "launch", str(study), "--profile", str(shared / "profile.toml")]
     master = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not any(r["kind"] == "submitted" for r in ledger_of(shared)):
