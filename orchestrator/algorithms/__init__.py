@@ -53,6 +53,11 @@ class Entry:
     learns: bool = False
     extra: str | None = None
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Each option's default; None: the algorithm decides."""
+        return self.options().model_dump()
+
 
 ALGORITHMS: Mapping[str, Entry] = MappingProxyType(
     {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -119,11 +121,18 @@ def profiles(as_json: AsJson = False) -> None:
 
 @app.command()
 def algorithms(as_json: AsJson = False) -> None:
-    """List the search algorithms there are."""
+    """List the search algorithms there are, with their options and defaults."""
     from orchestrator.algorithms import ALGORITHMS
 
-    found = {entry.name: entry.description for entry in ALGORITHMS.values()}
     if as_json:
-        print_json(found)
+        print_json(
+            {e.name: {"description": e.description, "options": e.defaults} for e in ALGORITHMS.values()}
+        )
     else:
-        two_columns(found)
+        two_columns({e.name: f"{e.description}{_options(e.defaults)}" for e in ALGORITHMS.values()})
+
+
+def _options(defaults: Mapping[str, object]) -> str:
+    """A line of options as a study file gives them; "auto" where the algorithm decides."""
+    texts = [f"{name} = {'auto' if value is None else json.dumps(value)}" for name, value in defaults.items()]
+    return "\n" + ", ".join(texts) if texts else ""

@@ -32,6 +32,8 @@ def test_entries_describe_themselves() -> None:
         assert entry.description
         assert "\n" not in entry.description
         assert check_options(name, {}) == []
+        given = {option: value for option, value in entry.defaults.items() if value is not None}
+        assert check_options(name, given) == []
 
 
 @pytest.mark.parametrize(
