@@ -13,7 +13,7 @@ from orchestrator.algorithms import create
 from orchestrator.algorithms.fullsweep import FullSweep
 from orchestrator.space import Choice, Float, Int, SearchSpace
 from orchestrator.trial import Known, Observation, Suggestion
-from tests.algorithms.playing import minimize, play, space_of
+from tests.algorithms.playing import minimize, play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "abcd"})
 
@@ -150,4 +150,3 @@ def test_the_search_is_worth_its_name() -> None:
     function = FUNCTIONS["hartmann6"]
     best = [minimize("fullsweep", function, budget=50, seed=seed).best[-1] for seed in range(3)]
     assert np.median([-b - function.minimum for b in best]) < 0.2
-    assert space_of(function).dimension == 6
