@@ -31,6 +31,9 @@ class JobState:
         host: where it runs or ran.
         failure: the failure class the state implies if there is no result file.
         running_s: seconds it has run so far, where the scheduler says.
+        provisional: nothing is known for sure now, and within a minute or so it will be.
+        remedy: for a job that waits for what never comes: what to do about it. "": it may well start.
+        launch_failed: a host could not start it, and the scheduler holds it: it will not try another.
     """
 
     state: State
@@ -39,11 +42,27 @@ class JobState:
     host: str = ""
     failure: Failure = Failure.KILLED
     running_s: float | None = None
+    remedy: str = ""
+    provisional: bool = False
+    launch_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one submission asks, and the next may not.
+
+    Attributes:
+        walltime_min: None: that of the resources.
+        exclude: names of hosts that the jobs must not run on, as `JobState.host` gives them.
+    """
+
+    walltime_min: float | None = None
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one evaluation asks of the scheduler."""
+    """What one job asks of the scheduler."""
 
     hosts: int
     gpus: int  # per host
@@ -52,6 +71,7 @@ class Resources:
     setup: tuple[str, ...]  # shell lines run before the job's program
     environment: Mapping[str, str]
     options: Mapping[str, str | int | bool]  # the scheduler's own, verbatim
+    pack: int = 1  # attempts that share one job, each with an equal part of its host
 
 
 class Executor(ABC):
@@ -63,15 +83,19 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
+    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
         """Submit a job for each attempt and return the jobs' ids in the same order.
+
+        With `pack` in the resources, that many attempts in turn share a job, and its id comes once for each.
 
         `folder` exists and is this submission's own, for scripts and logs of the scheduler. A second call
         with the same token and folder submits again: ask `find` before a retry.
 
         Raises:
             InputError: the token, the folder or the resources cannot be handed to this scheduler.
-            SchedulerError: refused, or no answer; in the second case jobs may exist.
+            Full: refused for now, no job exists: fewer at once, or later, will be taken.
+            Refused: refused, no job exists: a person has to mend something.
+            SchedulerError: no answer: jobs may exist.
         """
 
     @abstractmethod
@@ -80,7 +104,7 @@ class Executor(ABC):
 
     @abstractmethod
     def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel these jobs; those that ended already are none of its business.
+        """Cancel these jobs; those that ended already are none of its business. For none, nobody is asked.
 
         Raises:
             SchedulerError: refused, or no answer.
@@ -90,6 +114,8 @@ class Executor(ABC):
     def find(self, prefix: str) -> dict[str, list[str]]:
         """Jobs that are not ended whose token starts with `prefix`: token -> ids, in submission order.
 
+        A job that attempts share is one.
+
         Some of a submission's jobs may be missing, because they ended already or were never started. Waits,
         at most a minute, for a submission that a killed master left in flight on this host.
 
@@ -98,8 +124,22 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
+    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
         """The very script or argv that `submit` would hand over, without submitting."""
+
+    @abstractmethod
+    def submit_command(
+        self, argv: Sequence[str], token: str, folder: Path, *, walltime_min: float, after: str | None
+    ) -> str:
+        """Submit one job of one core and no GPU that runs `argv` once the job `after` is over; return its id.
+
+        The master itself as a job: `token` and `folder` as for `submit`, the profile's own options apply
+        except those about GPUs.
+
+        Raises:
+            InputError: this place has no such jobs.
+            SchedulerError: as for `submit`.
+        """
 
     def log(self, job: str, folder: Path) -> Path:
         """The file in the submission's folder that takes the job's errors; there once the job has started."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 EVALUATE = "jobs.evaluate:evaluate"
+PACK = "jobs.pack:run"  # takes how many share a job, and the attempts of this one
 
 
 def resolve(entry: str) -> Callable[[str], Any]:
@@ -17,8 +18,8 @@ def resolve(entry: str) -> Callable[[str], Any]:
     return function
 
 
-def call(entry: str, attempt: str) -> None:
-    """Run `entry` on an attempt's directory; its result is the file it writes there.
+def call(entry: str, *arguments: str) -> None:
+    """Run `entry` on an attempt's directory, or a pack's; its result is the file it writes there.
 
     submitit has put its own handlers on some signals by now. Its SIGTERM does nothing, so that nothing would
     stop at a cancellation, and its SIGUSR2 requeues the job behind the master's back.
@@ -26,4 +27,4 @@ def call(entry: str, attempt: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    resolve(entry)(attempt)
+    resolve(entry)(*arguments)

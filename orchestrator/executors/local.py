@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestrator.errors import InputError, SchedulerError
 from orchestrator.executors import processes, submission
-from orchestrator.executors.base import Executor, JobState, Resources, State
+from orchestrator.executors.base import Executor, JobState, Resources, State, Terms
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.devices import free_devices
 from orchestrator.trial import Failure
@@ -44,16 +44,24 @@ class LocalExecutor(Executor):
         self.resources = resources
         self._entry = entry
         self._children: list[subprocess.Popen[bytes]] = []
+        self._walltime_s: dict[str, float] = {}  # of jobs started here
         self._alive_s: dict[str, float] = {}  # job -> its age when it was last seen alive
         self._cancelled: set[str] = set()
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
-        """Start a process for each attempt; see the contract."""
+    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+        """Start a process for each attempt; see the contract. There is no other host: none is excluded."""
         script = folder / f"{token}.sh"
-        text = self.preview(attempts, token, folder)
-        submission.write_pickles(attempts, folder, self._entry, self.resources.walltime_min)
+        text = self.preview(attempts, token, folder, terms)
+        walltime_min = self._walltime_min(terms)
+        pack = self.resources.pack
+        submission.write_pickles(attempts, folder, self._entry, walltime_min, pack)
         script.write_text(text, encoding="utf-8")
-        return [self._start(script, token, index) for index in range(len(attempts))]
+        jobs = [self._start(script, token, n) for n in range(submission.job_count(attempts, pack))]
+        self._walltime_s.update(dict.fromkeys(jobs, 60 * walltime_min))
+        return submission.of_attempts(jobs, attempts, pack)
+
+    def _walltime_min(self, terms: Terms) -> float:
+        return self.resources.walltime_min if terms.walltime_min is None else terms.walltime_min
 
     def _start(self, script: Path, token: str, index: int) -> str:
         # Nothing of a job that this master itself may run in.
@@ -93,7 +101,7 @@ class LocalExecutor(Executor):
         processes.kill(job)
         if job in self._cancelled:
             return JobState(State.ENDED, word="CANCELLED", failure=Failure.CANCELLED)
-        walltime_s = 60 * self.resources.walltime_min
+        walltime_s = self._walltime_s.get(job, 60 * self.resources.walltime_min)
         # Seen alive when it should have been ending itself, and gone now: the controller killed it.
         if self._alive_s.get(job, 0.0) >= walltime_s - min(60.0, 0.1 * walltime_s):
             return JobState(State.ENDED, word="TIMEOUT", failure=Failure.WALLTIME)
@@ -119,7 +127,7 @@ class LocalExecutor(Executor):
                 found.setdefault(token, []).append((int(environment[_INDEX]), job))
         return {token: [job for _, job in sorted(jobs)] for token, jobs in found.items()}
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
+    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
         """The bash script of the submission; its argument is the index of the attempt."""
         submission.check(token, folder)
         quoted = shlex.quote(str(folder))
@@ -129,7 +137,7 @@ class LocalExecutor(Executor):
             "SUBMITIT_LOCAL_NTASKS": "1",
             "SUBMITIT_LOCAL_NODEID": "0",
             "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self.resources.walltime_min)),
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self._walltime_min(terms))),
             "SUBMITIT_LOCAL_SIGNAL_DELAY_S": "0",
             "SUBMITIT_STDERR_TO_STDOUT": "",
             "SUBMITIT_LOCAL_WITH_SHELL": "",
@@ -150,6 +158,10 @@ class LocalExecutor(Executor):
             f"exec {shlex.join([sys.executable, '-P', '-m', 'submitit.local._local', str(folder)])}",
         ]
         return "\n".join(lines) + "\n"
+
+    def submit_command(self, *_: object, **__: object) -> str:
+        """See the contract."""
+        raise InputError("the local scheduler has no job for the master itself: start it with --detach")
 
     def log(self, job: str, folder: Path) -> Path:
         """See the contract; submitit names it by the process id alone."""

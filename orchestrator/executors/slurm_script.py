@@ -1,8 +1,10 @@
-"""The batch script of a submission, as submitit writes it."""
+"""The batch scripts: of a submission, as submitit writes it, and of one command."""
 
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import submitit
 
 from orchestrator.errors import InputError
 from orchestrator.executors import submission
-from orchestrator.executors.base import Resources
+from orchestrator.executors.base import Resources, Terms
 
 # What is set here, and how a profile asks for it where it may.
 _OURS = {
@@ -30,6 +32,11 @@ _OURS = {
     "wrap": "use setup",
 }
 _GPU_OPTIONS = ("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket")
+# What an evaluation asks of its host is not for the one core of a command.
+_EVALUATION_ONLY = {
+    *_GPU_OPTIONS, "gpu_bind", "gpu_freq", "cpus_per_gpu", "mem_per_gpu", "tres_per_task", "tres_bind",
+    "cpus_per_task", "exclusive", "requeue", "no_requeue", "dependency", "signal",
+}  # fmt: skip
 
 
 def options(resources: Resources) -> dict[str, Any]:
@@ -44,14 +51,18 @@ def options(resources: Resources) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not False}
 
 
-def script(resources: Resources, token: str, folder: Path, count: int) -> str:
-    """Text of the batch script that runs `count` attempts as one array.
+def script(resources: Resources, token: str, folder: Path, count: int, terms: Terms) -> str:
+    """Text of the batch script that runs `count` jobs as one array.
 
     Raises:
         InputError: an option, a variable, the token or the folder cannot be used.
     """
     submission.check(token, folder)
     sbatch = options(resources)
+    if terms.exclude:
+        sbatch["exclude"] = ",".join(
+            [*([str(sbatch["exclude"])] if "exclude" in sbatch else []), *terms.exclude]
+        )
     setup = [
         *submission.export_lines(resources.environment),
         *resources.setup,
@@ -70,7 +81,7 @@ def script(resources: Resources, token: str, folder: Path, count: int) -> str:
     writer = _Writer(folder, max_num_timeout=0)
     writer.update_parameters(
         job_name=token,
-        time=max(1, math.ceil(resources.walltime_min)),
+        time=max(1, math.ceil(walltime_min(resources, terms))),
         nodes=resources.hosts,
         array_parallelism=count,
         wckey=None,  # submitit's default is refused where such keys are checked
@@ -79,6 +90,44 @@ def script(resources: Resources, token: str, folder: Path, count: int) -> str:
         additional_parameters={**gpus, **sbatch, "chdir": str(folder)},
     )
     return writer.text(count, keep_signal="signal" in sbatch)
+
+
+def walltime_min(resources: Resources, terms: Terms) -> float:
+    """Of a submission on these terms."""
+    return resources.walltime_min if terms.walltime_min is None else terms.walltime_min
+
+
+def command_script(
+    resources: Resources, argv: Sequence[str], token: str, folder: Path, *, minutes: float, after: str | None
+) -> str:
+    """Text of the batch script that runs `argv` on one core, once the job `after` is over.
+
+    It is not requeued: the next job of its chain follows on it, and two masters must not meet.
+
+    Raises:
+        InputError: an option, a variable, the token or the folder cannot be used.
+    """
+    submission.check(token, folder)
+    kept = {name: value for name, value in options(resources).items() if name not in _EVALUATION_ONLY}
+    ours: dict[str, Any] = {
+        "job_name": token,
+        "time": max(1, math.ceil(minutes)),
+        "nodes": 1,
+        "ntasks": 1,
+        "cpus_per_task": 1,
+        "no_requeue": True,
+        "chdir": folder,
+        "output": folder / "%j_0_log.out",
+        "error": folder / "%j_0_log.err",
+    }
+    if after is not None:
+        ours["dependency"] = f"afterany:{after}"
+    flags = [
+        f"#SBATCH --{name.replace('_', '-')}" + ("" if value is True else f"={shlex.quote(str(value))}")
+        for name, value in (kept | ours).items()
+    ]
+    setup = [*submission.export_lines(resources.environment), *resources.setup]
+    return "\n".join(["#!/bin/bash", *flags, *setup, f"exec {shlex.join(argv)}"]) + "\n"
 
 
 class _Writer(submitit.SlurmExecutor):  # type: ignore[misc]  # submitit has no types

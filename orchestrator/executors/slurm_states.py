@@ -6,12 +6,15 @@ The words are those of JOB STATE CODES in squeue(1) and sacct(1) up to SLURM 24.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from orchestrator.executors.base import JobState, State
+from orchestrator.executors.slurm_reasons import launch_failed, remedy
 from orchestrator.trial import Failure
 
 # The reason comes last but one, the name, where a user may have written anything, last.
 QUEUE_FORMAT = "%i|%T|%M|%N|%r|%j"
+PREEMPTION_FORMAT = "JobArrayID:64,StartTime:32,PreemptTime:32"
 ACCOUNT_FORMAT = "JobID,State,ElapsedRaw,NodeList,ExitCode,JobName"
 
 _PENDING = (
@@ -41,15 +44,15 @@ _ENDED = {
     "TIMEOUT": Failure.WALLTIME,
     "DEADLINE": Failure.WALLTIME,
     "OUT_OF_MEMORY": Failure.OUT_OF_MEMORY,
-    "LAUNCH_FAILED": Failure.KILLED,
-    "RECONFIG_FAIL": Failure.KILLED,
-    "NODE_FAIL": Failure.KILLED,
-    "BOOT_FAIL": Failure.KILLED,
-    "PREEMPTED": Failure.KILLED,
+    "LAUNCH_FAILED": Failure.HOST_FAULT,
+    "RECONFIG_FAIL": Failure.HOST_FAULT,
+    "NODE_FAIL": Failure.HOST_FAULT,
+    "BOOT_FAIL": Failure.HOST_FAULT,
+    "PREEMPTED": Failure.PREEMPTED,
     "REVOKED": Failure.LOST,  # another cluster of the federation runs it
 }
-# SLURM shows these for seconds even if it is about to requeue the job.
-PROVISIONAL = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"})
+# SLURM shows these for a time even if it then requeues the job: word -> seconds after which it is the last.
+PROVISIONAL = MappingProxyType({"NODE_FAIL": 15.0, "BOOT_FAIL": 15.0, "PREEMPTED": 5.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,16 @@ class Row:
     @property
     def state(self) -> JobState:
         """The state, as if the word were not provisional."""
-        ended = self.word in _ENDED
+        ended, state = self.word in _ENDED, _state(self.word)
         return JobState(
-            state=_state(self.word),
+            state=state,
             word=self.word,
             reason=self.reason,
             host=self.hosts,
             failure=_ENDED[self.word] if ended else Failure.KILLED,
             running_s=self.seconds,
+            remedy=(remedy(self.reason) or remedy(self.word)) if state is State.PENDING else "",
+            launch_failed=state is State.PENDING and launch_failed(self.reason),
         )
 
 
@@ -113,6 +118,19 @@ def account_rows(text: str) -> dict[str, Row]:
                 hosts = "" if hosts == "None assigned" else hosts
                 rows[job] = Row(job, word, _seconds(elapsed), hosts, f"exit code {code}", name, settled=True)
     return rows
+
+
+def requeued_hosts(text: str) -> dict[str, str]:
+    """Job -> where it was last to start, of `sacct --duplicates`, else as for `account_rows`."""
+    rows = (line.split("|", 5) for line in text.splitlines())
+    return {row[0]: row[3] for row in rows if len(row) == 6 and row[1] == "REQUEUED" and " " not in row[3]}
+
+
+def preempted_jobs(text: str) -> set[str]:
+    """Jobs of `squeue --noheader --Format=PREEMPTION_FORMAT` that were preempted since their last start."""
+    rows = (line.split() for line in text.splitlines())
+    # Times are ISO 8601, or "N/A", which comes after every digit.
+    return {row[0] for row in rows if len(row) == 3 and row[1] <= row[2] < "A"}
 
 
 def _seconds(text: str) -> float | None:

@@ -43,10 +43,23 @@ def check(token: str, folder: Path) -> None:
         raise InputError(problems)
 
 
-def write_pickles(attempts: Sequence[Path], folder: Path, entry: str, walltime_min: float) -> None:
-    """Write `0.pkl`, `1.pkl`, … for the attempts in turn."""
-    for index, attempt in enumerate(attempts):
-        delayed = DelayedSubmission(call, entry, str(attempt))
+def job_count(attempts: Sequence[Path], pack: int) -> int:
+    """Jobs for so many attempts, `pack` in each; the last one may have fewer."""
+    return -(-len(attempts) // pack)
+
+
+def of_attempts(jobs: Sequence[str], attempts: Sequence[object], pack: int) -> list[str]:
+    """The job of each attempt."""
+    return [jobs[place // pack] for place, _ in enumerate(attempts)]
+
+
+def write_pickles(
+    attempts: Sequence[Path], folder: Path, entry: str, walltime_min: float, pack: int = 1
+) -> None:
+    """Write `0.pkl`, `1.pkl`, … for the jobs of the attempts in turn."""
+    for index in range(job_count(attempts, pack)):
+        of_job = map(str, attempts[index * pack : (index + 1) * pack])
+        delayed = DelayedSubmission(call, entry, *([] if pack == 1 else [str(pack)]), *of_job)
         delayed.set_timeout(math.ceil(walltime_min), 0)
         delayed.dump(folder / f"{index}.pkl")
 

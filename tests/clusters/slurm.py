@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from tests.clusters.slurm_conf import configuration, free_ports
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db")
 GPUS = 4
+Settings = Mapping[str, str]
+DEFAULTS: Settings = {}
 
 
 def why_not(*, accounting: bool = False) -> str | None:
@@ -49,10 +51,13 @@ def why_not(*, accounting: bool = False) -> str | None:
 class SlurmCluster:
     """One cluster in one directory. Daemons are known by their pid files, and only by them."""
 
-    def __init__(self, directory: Path, hosts: int = 4, *, accounting: bool = False) -> None:
+    def __init__(
+        self, directory: Path, hosts: int = 4, *, accounting: bool = False, settings: Settings = DEFAULTS
+    ) -> None:
+        """`settings`: more lines of slurm.conf."""
         self.directory = directory.resolve()
         self.hosts = tuple(f"n{number}" for number in range(1, hosts + 1))
-        self.accounting = accounting
+        self.accounting, self._settings = accounting, settings
         self.environment = {"SLURM_CONF": str(self.directory / "etc/slurm.conf")}
         self.faults = Faults(self)
 
@@ -251,9 +256,8 @@ class SlurmCluster:
         for number in range(GPUS):
             (self.directory / f"dev/nvidia{number}").symlink_to("/dev/null")
         ports = free_ports(3 + len(self.hosts))
-        files = configuration(
-            self.directory, socket.gethostname(), self.hosts, GPUS, ports, accounting=self.accounting
-        )
+        about = self.directory, socket.gethostname(), self.hosts, GPUS, ports
+        files = configuration(*about, accounting=self.accounting, settings=self._settings)
         for name, text in files.items():
             path = self.directory / "etc" / name
             path.touch(mode=0o600 if name == "slurmdbd.conf" else 0o644)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
 def configuration(
-    directory: Path, machine: str, hosts: Sequence[str], gpus: int, ports: Sequence[int], *, accounting: bool
+    directory: Path,
+    machine: str,
+    hosts: Sequence[str],
+    gpus: int,
+    ports: Sequence[int],
+    *,
+    accounting: bool,
+    settings: Mapping[str, str],
 ) -> dict[str, str]:
     """Texts of etc/NAME by NAME.
 
@@ -20,6 +27,7 @@ def configuration(
         gpus: per host.
         ports: for slurmctld, slurmdbd, the database, and each host.
         accounting: with slurmdbd.
+        settings: more lines of slurm.conf.
     """
     controller_port, accounting_port, database_port, *host_ports = ports
     munge = directory / "munge/munge.sock"
@@ -79,7 +87,9 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=10 Preemp
 PartitionName=preempt Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=requeue
 PartitionName=preemptgrace Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=requeue GraceTime=5
 PartitionName=preemptcancel Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=cancel
+PartitionName=small Nodes=n1 MaxTime=5 MaxNodes=1
 """
+    slurm += "".join(f"{name}={value}\n" for name, value in settings.items())
     for host, port in zip(hosts, host_ports, strict=True):
         slurm += (
             f"NodeName={host} NodeHostname={machine} NodeAddr=127.0.0.1 Port={port} CPUs=8 Boards=1 "

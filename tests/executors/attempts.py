@@ -29,10 +29,10 @@ def resources(**changes: Any) -> Resources:
 
 
 class Run:
-    """A run directory whose name asks for trouble with quoting."""
+    """A run directory whose name, by default, asks for trouble with quoting."""
 
-    def __init__(self, path: Path, executor: Executor) -> None:
-        self.path = path / 'my rün\'s "dir" $HOME'
+    def __init__(self, path: Path, executor: Executor, name: str = 'my rün\'s "dir" $HOME') -> None:
+        self.path = path / name
         self.executor = executor
 
     def prepare(self, token: str, *orders: dict[str, Any]) -> tuple[list[Path], Path]:

@@ -13,14 +13,14 @@ from orchestrator.executors import create, submission
 from tests.executors.attempts import ROOT, resources
 
 
-@pytest.mark.parametrize("scheduler", ["local", "slurm"])
+@pytest.mark.parametrize("scheduler", ["local", "slurm", "oar"])
 def test_create_knows(scheduler: str) -> None:
     assert type(create(scheduler, resources())).__module__ == f"orchestrator.executors.{scheduler}"
 
 
 def test_create_names_the_known_ones() -> None:
     with pytest.raises(
-        InputError, match="scheduler 'slurn' is not driven by this version; it drives local, slurm"
+        InputError, match="scheduler 'slurn' is not driven by this version; it drives local, slurm, oar"
     ):
         create("slurn", resources())
 
@@ -30,6 +30,7 @@ def test_create_names_the_known_ones() -> None:
     [
         ("import orchestrator.executors", ("submitit", "torch", "jobs")),
         ("import orchestrator.executors.slurm, orchestrator.executors.local", ("torch", "litgpt", "jobs")),
+        ("import orchestrator.executors.oar", ("torch", "litgpt", "jobs")),
     ],
 )
 def test_imports_stay_light(program: str, absent: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.errors import InputError
 from orchestrator.executors import devices, processes
-from orchestrator.executors.base import JobState, State
+from orchestrator.executors.base import JobState, State, Terms
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.trial import Failure
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until
@@ -136,6 +136,14 @@ def test_walltime_ends_a_job_that_does_not_end_itself(tmp_path: Path) -> None:
     jobs, attempts = Run(tmp_path, executor).submit(_token("wall"), {"sleep": 600, "stubborn": True})
     started(*attempts)
     assert poll_until(executor, jobs, ended, 15)[0].failure is Failure.WALLTIME
+
+
+def test_a_submission_has_its_own_walltime(tmp_path: Path) -> None:
+    run = Run(tmp_path, LocalExecutor(resources(walltime_min=5), ENTRY))
+    attempts, folder = run.prepare(_token("terms"), {"sleep": 600})
+    terms = Terms(walltime_min=0.05, exclude=("localhost",))  # there is no other host
+    jobs = run.executor.submit(attempts, _token("terms"), folder, terms)
+    assert poll_until(run.executor, jobs, ended, 30)[0].failure is Failure.WALLTIME
 
 
 def test_an_id_that_was_given_to_another_process_is_an_ended_job() -> None:

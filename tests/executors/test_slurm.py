@@ -206,9 +206,16 @@ def test_a_preempted_job_comes_back_under_its_id(slurm: SlurmCluster, tmp_path: 
 
 
 def test_a_preempted_job_that_ends_in_its_grace_time_has_failed(slurm: SlurmCluster, tmp_path: Path) -> None:
-    """SLURM requeues what it killed, not what ended by itself on SIGTERM: another attempt is the master's."""
+    """SLURM requeues what it killed, not what ended by itself on SIGTERM, and calls that FAILED."""
     low, job = preempt(tmp_path, "preemptgrace")
-    assert poll_until(low, [job], ended)[0].failure.about_host
+    state = poll_until(low, [job], ended)[0]
+    assert (state.word, state.failure) == ("FAILED", Failure.PREEMPTED)
+
+
+def test_a_job_that_is_cancelled_for_another_was_preempted(slurm: SlurmCluster, tmp_path: Path) -> None:
+    low, job = preempt(tmp_path, "preemptcancel")
+    state = poll_until(low, [job], ended)[0]
+    assert (state.word, state.failure) == ("PREEMPTED", Failure.PREEMPTED)
 
 
 def test_a_job_whose_host_died_comes_back(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from orchestrator.executors.slurm import SlurmExecutor
 from orchestrator.executors.slurm_states import account_rows, queue_rows
 from orchestrator.trial import Failure
 from tests.executors.attempts import resources
+from tests.executors.scripted import Scripted, row
 
 WORDS = {
     State.PENDING: "PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT RESV_DEL_HOLD",
@@ -31,29 +30,14 @@ FAILURES = {
     "DEADLINE": Failure.WALLTIME,
     "OUT_OF_MEMORY": Failure.OUT_OF_MEMORY,
     "CANCELLED": Failure.CANCELLED,
-    "NODE_FAIL": Failure.KILLED,
-    "PREEMPTED": Failure.KILLED,
+    "NODE_FAIL": Failure.HOST_FAULT,
+    "BOOT_FAIL": Failure.HOST_FAULT,
+    "LAUNCH_FAILED": Failure.HOST_FAULT,
+    "RECONFIG_FAIL": Failure.HOST_FAULT,
+    "PREEMPTED": Failure.PREEMPTED,
     "FAILED": Failure.KILLED,
     "COMPLETED": Failure.KILLED,
 }
-
-
-@dataclass
-class Scripted:
-    """SLURM's commands: what they say next, what they were asked, and the clock."""
-
-    queue: str | Exception = ""
-    accounts: str | Exception = ""
-    scancel: str | Exception = ""
-    now: float = 0.0
-    calls: list[str] = field(default_factory=list)
-
-    def __call__(self, argv: Sequence[str], timeout_s: float, environment: Mapping[str, str]) -> str:
-        self.calls.append(argv[0])
-        said = {"squeue": self.queue, "sacct": self.accounts, "scancel": self.scancel}[argv[0]]
-        if isinstance(said, Exception):
-            raise said
-        return said
 
 
 @pytest.fixture
@@ -66,10 +50,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Scripted:
 @pytest.fixture
 def executor(said: Scripted) -> SlurmExecutor:
     return SlurmExecutor(resources(), prefix="st-", clock=lambda: said.now)
-
-
-def row(job: str, word: str, name: str = "st-1", reason: str = "None") -> str:
-    return f"{job}|{word}|1:02|n1|{reason}|{name}\n"
 
 
 @pytest.mark.parametrize(("state", "word"), [(s, w) for s, words in WORDS.items() for w in words.split()])
@@ -92,8 +72,30 @@ def test_times_are_read(text: str, seconds: float) -> None:
     assert rows["7_0"].name == "any|thing: even bars"
 
 
+@pytest.mark.parametrize(
+    ("reason", "failed"),
+    [
+        ("launch failed requeued held", True),
+        ("JobLaunchFailure", True),
+        ("JobHoldMaxRequeue", True),
+        ("JobHeldUser", False),
+        ("Priority", False),
+    ],
+)
+def test_a_job_that_its_host_could_not_start_is_told_from_one_that_a_person_holds(
+    reason: str, failed: bool
+) -> None:
+    state = queue_rows(f"7_0|PENDING|0:00||{reason}|st-1\n")["7_0"].state
+    assert (state.state, state.launch_failed) == (State.PENDING, failed)
+
+
 def test_accounting_does_not_say_that_a_job_lives() -> None:
     assert account_rows("7_0|RUNNING|5|n1|0:0|st-1\n7_1|PENDING|0|None assigned|0:0|st-1\n") == {}
+
+
+def test_to_cancel_no_job_nobody_is_asked(executor: SlurmExecutor, said: Scripted) -> None:
+    executor.cancel([])
+    assert said.calls == []
 
 
 def test_silence_is_unknown_however_long(executor: SlurmExecutor, said: Scripted) -> None:
@@ -138,6 +140,20 @@ def test_what_left_the_queue_is_asked_of_accounting_in_one_call(
     assert said.calls == ["squeue", "sacct", "squeue"]  # an end is remembered
 
 
+def test_a_job_that_failed_is_asked_about_once(executor: SlurmExecutor, said: Scripted) -> None:
+    said.queue = row("7_0", "FAILED") + row("7_1", "FAILED") + row("7_2", "COMPLETED") + row("7_3", "RUNNING")
+    said.preemptions = (
+        "7_0  2026-11-23T08:13:11  2026-11-23T08:13:14\n"
+        "7_1  2026-11-23T08:13:11  2026-11-23T08:10:00\n"  # of its run before
+        "7_2  2026-11-23T08:13:11  N/A\n"
+    )
+    states = executor.poll(["7_0", "7_1", "7_2", "7_3"])
+    assert [state.failure for state in states.values()] == [Failure.PREEMPTED] + 3 * [Failure.KILLED]
+    assert said.calls == ["squeue", "squeue"]
+    assert executor.poll(["7_0", "7_1", "7_2", "7_3"]) == states
+    assert said.calls == ["squeue"] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "asked_again"), [("connection refused", True), ("accounting storage is disabled", False)]
 )
@@ -161,16 +177,18 @@ def test_an_id_under_another_name_is_another_job(executor: SlurmExecutor, said: 
     assert "scancel" not in said.calls
 
 
-@pytest.mark.parametrize("word", ["NODE_FAIL", "PREEMPTED", "BOOT_FAIL"])
-def test_a_job_that_may_be_requeued_is_awaited(executor: SlurmExecutor, said: Scripted, word: str) -> None:
+@pytest.mark.parametrize(("word", "settle_s"), [("NODE_FAIL", 15), ("PREEMPTED", 5), ("BOOT_FAIL", 15)])
+def test_a_job_that_may_be_requeued_is_awaited(
+    executor: SlurmExecutor, said: Scripted, word: str, settle_s: float
+) -> None:
     said.queue = row("7_0", word)
     states = []
-    for said.now in (0.0, 29.0):
+    for said.now in (0.0, settle_s - 1):
         states.append(executor.poll(["7_0"])["7_0"].state)
     said.queue, said.now = row("7_0", "PENDING"), 40.0
     states.append(executor.poll(["7_0"])["7_0"].state)
     said.queue = row("7_0", word)
-    for said.now in (41.0, 72.0):
+    for said.now in (41.0, 41.0 + settle_s):
         states.append(executor.poll(["7_0"])["7_0"].state)
     assert states == [State.UNKNOWN, State.UNKNOWN, State.PENDING, State.UNKNOWN, State.ENDED]
 
@@ -201,12 +219,12 @@ def test_find_lists_what_may_still_run(executor: SlurmExecutor, said: Scripted) 
         ("9_2", "RUNNING"),
         ("9_1", "COMPLETED"),
         ("9_0", "NODE_FAIL"),
-        ("12", "RUNNING"),
+        ("12", "RUNNING"),  # one of no array: a master
     ]
     said.queue = (
         "".join(row(*job) for job in jobs) + row("3_0", "RUNNING", "st-2") + row("4_0", "RUNNING", "xst-1")
     )
-    assert executor.find("st-") == {"st-1": ["9_0", "9_2", "9_10"], "st-2": ["3_0"]}
+    assert executor.find("st-") == {"st-1": ["9_0", "9_2", "9_10", "12"], "st-2": ["3_0"]}
     said.queue = SchedulerError("squeue failed")
     with pytest.raises(SchedulerError):
         executor.find("st-")
