@@ -2,7 +2,10 @@
 
 OrchestratorError
 ├── InputError        the user mends a file, an option or a path      exit code 2
-├── SchedulerError    nobody answered or it refused: ask again later  exit code 1
+│   └── Held          another master has the run: leave it to that    exit code 2
+├── SchedulerError    nobody answered: ask again later                exit code 1
+│   └── Refused       it said no, nothing was done: mend that         exit code 1
+│       └── Full      … for now: with less at once it will be taken   exit code 1
 ├── StudyStopped      the study cannot go on; its record is whole     exit code 1
 └── LedgerCorrupt     the record contradicts itself: a person looks   exit code 1
 """
@@ -28,8 +31,24 @@ class InputError(OrchestratorError):
         super().__init__("\n".join(self.problems))
 
 
+class Held(InputError):
+    """Another master has the run, or may have it. `at_work`: it does, as well as can be told from here."""
+
+    def __init__(self, problem: str, *, at_work: bool) -> None:
+        super().__init__(problem)
+        self.at_work = at_work
+
+
 class SchedulerError(OrchestratorError):
-    """The scheduler refused a call, or did not answer it in time."""
+    """The scheduler refused a call, or did not answer it in time: whether it had an effect is not known."""
+
+
+class Refused(SchedulerError):
+    """The scheduler answered that it will not do it: it had no effect."""
+
+
+class Full(Refused):
+    """The scheduler will not take so many jobs, or so many at once, now."""
 
 
 class StudyStopped(OrchestratorError):

@@ -8,11 +8,14 @@ asked       what it asked for, at most `limit`: trials with point and configurat
             shares the score
 submitting  these attempts are about to be submitted under this token
 submitted   … and these are their jobs; null: none exists, and none can ever start
+refused     … or no job came of it, for the scheduler would not have them: as if it had not been
+withdrawn   a job that waited was taken back before it started
 failed      an attempt ended without an evaluation, and another one follows
-evaluated   a trial's outcome
+evaluated   a trial's outcome, from that attempt; `copies`: the processes that were at it, if more than one
 reopened    a stopped study goes on; these evaluated trials are tried again: what made them fail is mended
 ended       the study is over, or stopped, and why
 enqueued    a configuration that a person wants tried, from that request file
+noted       what people are to be told once, by whichever master or tick comes first
 resumed     a master took up the study
 
 Whatever is evaluated has been told to the algorithm before it is asked again. So the last `state` that an
@@ -37,8 +40,19 @@ class Attempt:
     number: int
     token: str
     submitted_at: float
+    walltime_min: float | None = None  # None: that of the profile
+    pack: int = 1  # attempts that share its job, at most
     job: str | None = None  # None: the scheduler has not answered yet
-    ended: str | None = None  # how: "evaluated", "withdrawn", or a failure class
+    ended: str | None = None  # how: "evaluated", "superseded", "withdrawn", or a failure class
+    host: str = ""  # as the scheduler calls it; known when the attempt has ended
+    started_at: float | None = None  # … of which the job itself has to tell
+    ended_at: float | None = None
+    trained: float = 0.0  # share of the training that its checkpoint held at its end
+
+    @property
+    def job_key(self) -> tuple[str, object]:
+        """The same for the attempts of one job, and for no others: a scheduler's ids return."""
+        return self.token, id(self) if self.job is None else self.job
 
 
 @dataclass
@@ -84,6 +98,7 @@ class History:
         default_factory=dict
     )  # unanswered: token -> attempts
     submission_count: int = 0
+    notes: list[str] = field(default_factory=list)
     ended: Record | None = None
     _state: dict[str, Any] | None = None  # of an ask that is not recorded yet
 
@@ -128,6 +143,11 @@ class History:
         return [t for n in self.untold if (t := self.trials[n]).shares is None and t.evaluation is None]
 
     @property
+    def jobs_under_way(self) -> int:
+        """Jobs of which an attempt has not ended."""
+        return len({a.job_key for trial in self.open_trials if (a := trial.attempt) is not None})
+
+    @property
     def spent(self) -> list[Trial]:
         """Trials that count against the budget: the base model and shared scores are free."""
         return [t for t in self.trials if t.shares is None and t.suggestion is not None]
@@ -166,7 +186,8 @@ class History:
         self.submission_count += 1
         self.submissions[token] = [(trial, attempt) for trial, attempt in record["attempts"]]
         for trial, attempt in self.submissions[token]:
-            self.trials[trial].attempts.append(Attempt(attempt, token, record["at"]))
+            new = Attempt(attempt, token, record["at"], record.get("walltime_min"), record.get("pack", 1))
+            self.trials[trial].attempts.append(new)
 
     def _fold_submitted(self, record: Record) -> None:
         for (trial, number), job in zip(self.submissions.pop(record["token"]), record["jobs"], strict=True):
@@ -175,8 +196,19 @@ class History:
             if job is None:
                 attempt.ended = "withdrawn"
 
+    def _fold_refused(self, record: Record) -> None:
+        for trial, _ in self.submissions.pop(record["token"]):
+            self.trials[trial].attempts.pop()
+
+    def _fold_withdrawn(self, record: Record) -> None:
+        self.trials[record["trial"]].attempts[record["attempt"] - 1].ended = "withdrawn"
+
     def _fold_failed(self, record: Record) -> None:
-        self.trials[record["trial"]].attempts[record["attempt"] - 1].ended = record["failure"]
+        attempt = self.trials[record["trial"]].attempts[record["attempt"] - 1]
+        attempt.ended, attempt.ended_at = record["failure"], record["at"]
+        attempt.host = record.get("host", "")
+        attempt.started_at = record.get("started_at")
+        attempt.trained = record.get("trained", 0.0)
 
     def _fold_evaluated(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
@@ -184,7 +216,12 @@ class History:
         trial.evaluated_at = record["at"]
         self.evaluations.append(trial.number)
         for attempt in trial.attempts:
-            attempt.ended = attempt.ended or "evaluated"
+            if attempt.number == record["attempt"]:  # even if it was given up as lost
+                attempt.ended, attempt.ended_at = "evaluated", trial.evaluation.ended_at or record["at"]
+                attempt.host = record.get("host", "") or trial.evaluation.host
+                attempt.started_at = trial.evaluation.started_at
+            elif attempt.ended is None:
+                attempt.ended, attempt.ended_at = "superseded", record["at"]
 
     def _fold_reopened(self, record: Record) -> None:
         self.ended = None
@@ -198,6 +235,9 @@ class History:
     def _fold_enqueued(self, record: Record) -> None:
         self.enqueued.append(record["configuration"])
         self.requests.add(record["request"])
+
+    def _fold_noted(self, record: Record) -> None:
+        self.notes.append(record["text"])
 
     def _fold_resumed(self, _: Record) -> None:
         pass  # for people

@@ -10,14 +10,17 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__, executors
 from orchestrator.check import prepared_inputs, read_checked_study
+from orchestrator.deferred import Deferred
 from orchestrator.errors import InputError
 from orchestrator.history import History
 from orchestrator.ledger import Ledger, read
-from orchestrator.profile import ClusterProfile, read_profile
+from orchestrator.profile import ClusterProfile
+from orchestrator.profile_check import read_checked_profile
 from orchestrator.run import MasterLock, MasterProcess, RunDirectory
 from orchestrator.spec import StudySpec
 from orchestrator.study import Master
@@ -40,7 +43,7 @@ def create_run(
         InputError: it exists already, or cannot be made; or the algorithm, or a study to start from, cannot
             be used.
     """
-    created(spec, budget=spec.most_evaluations, capacity=profile.max_jobs)
+    created(spec, budget=spec.most_evaluations, capacity=profile.slots)
     learnt(spec)
     target = profile.runs_path / spec.name
     if target.exists():
@@ -69,41 +72,57 @@ def create_run(
 
 
 def drive(
-    run: RunDirectory, say: Callable[[str], None], *, take_over: bool = False, as_launched: bool = False
-) -> str:
+    run: RunDirectory,
+    say: Callable[[str], None],
+    lock: MasterLock,
+    *,
+    as_launched: bool = False,
+    once: bool = False,
+) -> str | None:
     """Run the study's master here until the study ends; return why it did.
 
+    Args:
+        run: of the study.
+        say: takes a line for people.
+        lock: of the run, not taken yet.
+        as_launched: go on although the study's file says something else by now.
+        once: do what can be done now; return None if the study goes on. A stopped study is not reopened.
+
     Raises:
-        InputError: another master has the run, the study file changed since launch, or the algorithm or a
-            study to start from cannot be used.
+        Held: another master has the run.
+        InputError: the study file changed since launch, or the algorithm or a study to start from cannot be
+            used.
         StudyStopped: the study cannot go on.
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; jobs go on, and `resume` takes them up.
     """
-    with MasterLock(run, take_over=take_over) as lock, _signals_interrupt():
+    with lock, _signals_interrupt():
         history = History.replay(read(run.ledger))
+        if once and history.ended is not None:
+            return str(history.ended["message"])
         spec = launched_study(run, history, check_original=not as_launched)
-        profile, _ = read_profile(str(run.profile))
+        profile, _ = read_checked_profile(str(run.profile))
         if not run.cancel_is_requested():
             _check_inputs(run, spec, history)
         ledger = Ledger(run.ledger)
         try:
             if history.ended is not None and history.ended["why"] == "done":
                 return str(history.ended["message"])
-            if history.trials:
+            if history.trials and not once:
                 me = MasterProcess.current()
                 history.fold(ledger.append("resumed", host=me.host, pid=me.pid, version=__version__))
+            make = partial(created, spec, budget=spec.most_evaluations, capacity=profile.slots)
             master = Master(
                 run,
                 lock,
                 spec=spec,
                 profile=profile,
                 executor=executors.create(profile.scheduler, resources(profile), history.token_prefix),
-                algorithm=created(spec, budget=spec.most_evaluations, capacity=profile.max_jobs),
+                algorithm=Deferred(make, spec) if once else make(),
                 ledger=ledger,
                 history=history,
                 say=say,
             )
-            return master.run()
+            return master.run(once=once)
         finally:
             ledger.close()
 
@@ -128,6 +147,7 @@ def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
         "budget": spec.budget.model_dump(mode="json"),
         "scheduler": profile.scheduler,
         "max_jobs": profile.max_jobs,
+        "pack": profile.pack,
         "hosts": profile.hosts,
         "gpus": profile.gpus,
         "version": __version__,

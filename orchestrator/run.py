@@ -4,12 +4,15 @@ runs/<study>/
     study.toml  profile.toml   as they were at launch
     ledger.jsonl               the record of the study; the only truth
     master.json  master.lock   who runs it
-    master.log                 what a detached master said
+    master-job.json            the job that goes on as the master next, where masters are jobs
+    master.log                 what a detached master said, or one that is a job
     cancel                     present: the master is asked to cancel the study
     trials/0042/attempt-1/     trial.json, result.json, log.out of each attempt
+    trials/0042/checkpoint/    what training has reached; its adapter, where that is kept
     requests/                  what `enqueue` asks of the master
     jobs/<token>/              the scheduler's scripts and logs of one submission
     report/                    what `orchestrator report` wrote
+    exports/                   what `orchestrator export` wrote
 """
 
 from __future__ import annotations
@@ -19,15 +22,16 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import filelock
 import psutil
 
-from orchestrator.errors import InputError, StudyStopped
+from orchestrator.errors import Held, InputError, StudyStopped
 from orchestrator.files import dumps, publish
 
 HEARTBEAT_S = 10.0
@@ -40,11 +44,12 @@ class MasterProcess:
     host: str
     pid: int
     started_at: float  # the process's start, seconds since the epoch
+    job: str = ""  # the scheduler's id, of a master that is a job
 
     @classmethod
-    def current(cls) -> MasterProcess:
+    def current(cls, job: str = "") -> MasterProcess:
         pid = os.getpid()
-        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time())
+        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time(), job)
 
     @property
     def here(self) -> bool:
@@ -59,8 +64,8 @@ class MasterProcess:
             return False
 
     def __str__(self) -> str:
-        since = datetime.fromtimestamp(self.started_at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        return f"host {self.host}, pid {self.pid}, since {since}"
+        since = _clock(self.started_at)
+        return f"host {self.host}, pid {self.pid}, since {since}" + (f", job {self.job}" if self.job else "")
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,30 @@ class RunDirectory:
     def attempt(self, trial: int, attempt: int) -> Path:
         return self.path / "trials" / f"{trial:04d}" / f"attempt-{attempt}"
 
+    def copies(self, trial: int, attempt: int) -> list[dict[str, Any]]:
+        """The processes that were at an attempt, in the order of their start: more than one if its job was
+        requeued, perhaps while it still ran on a host that was cut off.
+        """
+        found = []
+        for path in (self.attempt(trial, attempt) / "copies").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(json.loads(path.read_text()))
+        return sorted(found, key=lambda copy: float(copy["started_at"]))
+
+    def checkpoint(self, trial: int) -> Path:
+        """What training has reached; all attempts of the trial share it."""
+        return self.path / "trials" / f"{trial:04d}" / "checkpoint"
+
+    def adapter(self, trial: int) -> Path:
+        """What a `litgpt` evaluation has trained."""
+        return self.checkpoint(trial) / "adapter.pth"
+
     def jobs(self, token: str) -> Path:
         return self.path / "jobs" / token
+
+    def export(self, trial: int, form: str) -> Path:
+        """Where a trial's adapter is written in that form, if nobody says otherwise."""
+        return self.path / "exports" / f"{trial:04d}-{form}"
 
     @property
     def master_file(self) -> Path:
@@ -138,9 +165,19 @@ class RunDirectory:
         """As well as can be told from here: by the process on its own host, by the heartbeat elsewhere."""
         if (master := self.master()) is None:
             return False
-        return (
-            master.alive if master.here else time.time() - self.master_file.stat().st_mtime < 6 * HEARTBEAT_S
-        )
+        return master.alive if master.here else time.time() - self.heard_at < 6 * HEARTBEAT_S
+
+    @property
+    def heard_at(self) -> float:
+        """When the master's heart last beat, seconds since the epoch; 0: it left no trace."""
+        try:
+            return self.master_file.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    @property
+    def master_job_file(self) -> Path:
+        return self.path / "master-job.json"
 
 
 class MasterLock:
@@ -150,29 +187,49 @@ class MasterLock:
     holder on another host is never pushed aside by age: taking over is somebody's explicit act.
     """
 
-    def __init__(self, run: RunDirectory, *, take_over: bool = False) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        take_over: bool = False,
+        job: str = "",
+        is_over: Callable[[MasterProcess], bool] = lambda _: False,
+    ) -> None:
+        """Args:
+        run: whose.
+        take_over: a person says that the holder on another host is gone.
+        job: the scheduler's id of this master, if it is a job.
+        is_over: says of a holder on another host whether it is known to be gone for good.
+        """
         self._run = run
-        self._take_over = take_over
+        self._me = MasterProcess.current(job)
+        self._take_over, self._is_over = take_over, is_over
         self._lock = filelock.FileLock(run.path / "master.lock", timeout=0)
         self._beat = 0.0
 
     def __enter__(self) -> Self:
-        """Raises: InputError: another master has the run, or may have it."""
+        """Raises: Held: another master has the run, or may have it."""
         holder = self._run.master()
-        if holder is not None and holder != MasterProcess.current():
+        if holder is not None and holder != self._me:
             if holder.alive:
-                raise InputError(f"{self._run.path}: a master runs this study already: {holder}")
-            if not holder.here and not self._take_over:
-                raise InputError(
-                    f"{self._run.path}: a master on another host may still run this study: {holder}. "
-                    "If it is gone for sure (look there), say so with `--take-over`"
+                raise self._held(holder)
+            if not holder.here and not self._take_over and not self._is_over(holder):
+                raise Held(
+                    f"{self._run.path}: a master on another host may still run this study: {holder}, last "
+                    f"seen alive {_clock(self._run.heard_at)}. If it is gone for sure (look there), say so "
+                    "once with `--take-over`",
+                    at_work=self._run.master_is_running(),
                 )
         try:
             self._lock.acquire()
         except filelock.Timeout:
-            raise InputError(f"{self._run.path}: a master runs this study already: {holder}") from None
-        publish(self._run.master_file, dumps(asdict(MasterProcess.current())))
+            raise self._held(holder) from None
+        publish(self._run.master_file, dumps(asdict(self._me)))
         return self
+
+    def _held(self, holder: MasterProcess | None) -> Held:
+        who = holder or "its name is not written yet"
+        return Held(f"{self._run.path}: a master runs this study already: {who}", at_work=True)
 
     def beat(self) -> None:
         """Show readers on other hosts that the master lives.
@@ -185,10 +242,14 @@ class MasterLock:
         self._beat = time.monotonic()
         with contextlib.suppress(OSError):  # a filesystem that is away is the gatherer's to judge
             os.utime(self._run.master_file)
-            if (holder := self._run.master()) != MasterProcess.current():
+            if (holder := self._run.master()) != self._me:
                 raise StudyStopped(f"{self._run.path}: another master has taken over: {holder}")
 
     def __exit__(self, *_: object) -> None:
-        if self._run.master() == MasterProcess.current():  # nobody on another host has taken over
+        if self._run.master() == self._me:  # nobody on another host has taken over
             self._run.master_file.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

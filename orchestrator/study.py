@@ -17,19 +17,20 @@ from typing import Any
 
 from orchestrator import requests
 from orchestrator.algorithms.base import Algorithm
+from orchestrator.attempts import Attempts
 from orchestrator.dialogue import Dialogue
 from orchestrator.errors import SchedulerError, StudyStopped
 from orchestrator.executors.base import Executor
-from orchestrator.gather import Gatherer, Pending
 from orchestrator.health import held_back, why_stopped
 from orchestrator.history import History, Trial
 from orchestrator.ledger import Ledger
 from orchestrator.profile import ClusterProfile
+from orchestrator.retention import Retention
 from orchestrator.run import MasterLock, RunDirectory
 from orchestrator.spec import StudySpec
-from orchestrator.submission import Submission
-from orchestrator.summary import Summary, value_text, values_text
-from orchestrator.trial import Assignment, Evaluation, Failure
+from orchestrator.summary import values_text
+
+_WAIT_S = 0.002  # a trial, between two looks at result files: a shared filesystem has other users
 
 
 class Master:
@@ -50,31 +51,28 @@ class Master:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._run, self._spec, self._profile = run, spec, profile
-        self._executor = executor
         self._ledger, self._history, self._lock = ledger, history, lock
         self._say, self._wait = say, wait
-        self._summary = Summary(history)
-        self._dialogue = Dialogue(algorithm, spec, history, self._append, slots=profile.max_jobs, say=say)
-        self._gatherer = Gatherer(
-            executor,
-            spec.objective.metrics,
-            poll_s=profile.poll_s,
-            grace_s=profile.grace_s,
-            patience_s=60 * profile.patience_min,
-            say=say,
+        self._dialogue = Dialogue(
+            algorithm, spec, history, self._append, slots=profile.slots, pack=profile.pack, say=say
         )
-        self._submission = Submission(
+        self._attempts = Attempts(
             run,
-            executor,
-            history,
-            self._append,
-            patience_s=60 * profile.patience_min,
-            wait=wait,
+            spec=spec,
+            profile=profile,
+            executor=executor,
+            history=history,
+            append=self._append,
             say=say,
+            wait=wait,
         )
+        self._retention = Retention(run, spec, history, self._append, say)
 
-    def run(self) -> str:
+    def run(self, *, once: bool = False) -> str | None:
         """Search until the study ends; return why it did.
+
+        Args:
+            once: do what can be done now, and return None if the study is to go on after that.
 
         Raises:
             InputError: a study to start from cannot be used.
@@ -92,10 +90,17 @@ class Master:
                 if self._dialogue.ask():
                     continue  # what shares a score can be told at once, and leaves its slot free
                 if self._history.open_trials:
-                    self._work()
+                    if self._attempts.step():
+                        self._retention.sweep()
+                        continue
+                    if once and not self._attempts.provisional:
+                        return None
+                    self._wait(min(0.5, self._profile.poll_s) + _WAIT_S * len(self._history.open_trials))
                 elif held := held_back(self._history):
                     self._stop(held)
                 else:
+                    self._retention.sweep(last=True)
+                    self._attempts.clear()
                     self._append("ended", why="done", message=self._dialogue.why_silent)
                     return self._dialogue.why_silent
         except OSError as error:  # the disk is full, or the shared filesystem away
@@ -114,8 +119,8 @@ class Master:
             self._append("reopened", trials=numbers)
             if numbers:
                 self._say(f"trying again, hoping that it is mended: trials {', '.join(map(str, numbers))}")
-        for token in list(self._history.submissions):
-            self._submission.reconcile(token)
+        self._attempts.recover()
+        self._retention.sweep()
 
     def _take_requests(self) -> None:
         """Take up what `orchestrator enqueue` asks for: the record first, then the file goes."""
@@ -129,77 +134,18 @@ class Master:
                     self._say(f"enqueued: {values_text(configuration)}")
             request.unlink(missing_ok=True)
 
-    # -- submit and gather ----------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        """One look at the open trials: submit what fits, take in what is there."""
-        waiting = [t for t in self._history.open_trials if t.attempt is None]
-        under_way = [t for t in self._history.open_trials if t.attempt is not None]
-        if batch := waiting[: max(0, self._profile.max_jobs - len(under_way))]:
-            self._submission.submit(batch, self._assignment)
-            self._gatherer.expect_soon()
-        settled = self._gatherer.step(self._pending())
-        for evaluation in settled:
-            self._settle(evaluation)
-        if not settled:
-            self._wait(min(0.5, self._profile.poll_s))
-
-    def _pending(self) -> list[Pending]:
-        return [
-            Pending(
-                trial.number,
-                attempt.number,
-                self._run.attempt(trial.number, attempt.number),
-                self._run.jobs(attempt.token),
-                attempt.job,
-            )
-            for trial in self._history.open_trials
-            if (attempt := trial.attempt) is not None and attempt.job is not None
-        ]
-
-    def _settle(self, evaluation: Evaluation) -> None:
-        trial = self._history.trials[evaluation.trial]
-        failure = evaluation.failure
-        tried = sum(attempt.ended != "withdrawn" for attempt in trial.attempts)
-        if failure is not None and failure.about_host and tried < self._profile.attempts:
-            content = {"failure": failure, "message": evaluation.message}
-            self._append("failed", trial=trial.number, attempt=evaluation.attempt, **content)
-            self._say(f"trial {trial.number}: {failure}, another attempt follows: {evaluation.message}")
-            return
-        content = evaluation.model_dump(mode="json", exclude_defaults=True)
-        self._append("evaluated", trial=trial.number, attempt=evaluation.attempt, evaluation=content)
-        self._say(self._line(trial))
-
-    def _assignment(self, trial: Trial, attempt: int) -> Assignment:
-        return Assignment(
-            study=self._spec.name,
-            trial=trial.number,
-            attempt=attempt,
-            configuration=trial.configuration,
-            seed=(self._spec.seed * 1_000_003 + trial.number) % 2**31,
-            evaluation=self._spec.evaluation.model_dump(mode="json"),
-            metrics=self._spec.objective.metrics,
-            cache=str(self._run.cache),
-            walltime_min=self._profile.walltime_min,
-        )
+    # -- the end --------------------------------------------------------------------------------------------
 
     def _cancel(self) -> None:
-        pending = self._pending()
         try:
-            known = self._executor.find(self._history.token_prefix).values()
-            self._executor.cancel(sorted({p.job for p in pending}.union(*known)))
+            self._attempts.cancel()
         except SchedulerError as error:
             self._say(f"the scheduler did not cancel, asking again: {error}")
             self._wait(5.0)
             return
-        for p in pending:
-            content = {"failure": Failure.CANCELLED, "message": "orchestrator cancel"}
-            self._append("failed", trial=p.trial, attempt=p.attempt, **content)
         self._append("ended", why="cancelled", message="by `orchestrator cancel`")
         self._run.cancel_request.unlink(missing_ok=True)
         raise StudyStopped(f"cancelled; to go on after all: `orchestrator resume {self._run.path}`")
-
-    # -- the end --------------------------------------------------------------------------------------------
 
     def _stop(self, held: list[Trial]) -> None:
         """Stop rather than search on what failed of something that is no configuration's fault."""
@@ -209,20 +155,6 @@ class Master:
         message += f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
         self._append("ended", why="failed", message=message)
         raise StudyStopped(message)
-
-    def _line(self, trial: Trial) -> str:
-        """One line of progress: what came, how it compares, how far we are."""
-        summary, evaluation = self._summary, trial.evaluation
-        assert evaluation is not None
-        if evaluation.failure is not None:
-            said = "".join(c for c in evaluation.message if c.isprintable())
-            what = f"{evaluation.failure}: {said if len(said) <= 300 else said[:299] + '…'}"
-        else:
-            what = f"{summary.metric} {value_text(summary.objective(trial))}"
-            what += " (best so far)" if trial is summary.incumbent else ""
-        of = f" of {summary.budget}" if summary.budget else ""
-        name = f"trial {trial.number}" if trial.suggestion is not None else "base model"
-        return f"{name}: {what}; {summary.evaluated}{of} done{summary.left_text}"
 
     def _append(self, kind: str, **fields: Any) -> None:
         self._history.fold(self._ledger.append(kind, **fields))

@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.errors import SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor, Resources
+from orchestrator.errors import Full, Refused, SchedulerError, StudyStopped
+from orchestrator.executors.base import Executor, Resources, Terms
 from orchestrator.faults import fault_point
 from orchestrator.files import dumps, publish, publish_once
+from orchestrator.gather import Pending
 from orchestrator.history import History, Trial
 from orchestrator.profile import ClusterProfile
 from orchestrator.run import RunDirectory
@@ -27,7 +29,7 @@ Append = Callable[..., Any]  # append(kind, **fields): to the ledger, and folded
 
 
 def resources(profile: ClusterProfile) -> Resources:
-    """What one evaluation asks of the scheduler under this profile."""
+    """What one job asks of the scheduler under this profile."""
     return Resources(
         hosts=profile.hosts,
         gpus=profile.gpus,
@@ -36,6 +38,7 @@ def resources(profile: ClusterProfile) -> Resources:
         setup=profile.setup,
         environment=profile.environment,
         options=profile.options,
+        pack=profile.pack,
     )
 
 
@@ -49,6 +52,7 @@ class Submission:
         history: History,
         append: Append,
         *,
+        pack: int = 1,
         patience_s: float,
         wait: Callable[[float], None] = time.sleep,
         say: Callable[[str], None],
@@ -57,14 +61,19 @@ class Submission:
         self._executor = executor
         self._history = history
         self._append = append
+        self._pack = pack  # attempts that share a job
         self._patience_s = patience_s
+        self._failing_since: float | None = None  # submissions come to nothing
         self._wait = wait
         self._say = say
 
-    def submit(self, trials: Sequence[Trial], assignment: Callable[[Trial, int], Assignment]) -> None:
+    def submit(
+        self, trials: Sequence[Trial], assignment: Callable[[Trial, int, Terms], Assignment], terms: Terms
+    ) -> None:
         """Submit the next attempt of each trial.
 
         Raises:
+            Full: the scheduler does not take so many now; nothing was submitted.
             StudyStopped: the scheduler refused, or stayed silent beyond patience.
             OSError: the run directory cannot be written.
         """
@@ -74,40 +83,81 @@ class Submission:
         directories = [self._run.attempt(*attempt) for attempt in attempts]
         for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
             directory.mkdir(parents=True, exist_ok=True)
-            publish(directory / "trial.json", assignment(trial, number).model_dump_json(indent=2))
+            publish(directory / "trial.json", assignment(trial, number, terms).model_dump_json(indent=2))
         folder.mkdir(parents=True, exist_ok=True)
-        self._append("submitting", token=token, attempts=[list(attempt) for attempt in attempts])
+        asked = {"walltime_min": terms.walltime_min, "exclude": list(terms.exclude), "pack": self._pack}
+        self._append("submitting", token=token, attempts=[list(attempt) for attempt in attempts], **asked)
         try:
             fault_point("before-submit")
-            jobs = self._executor.submit(directories, token, folder)
+            jobs = self._executor.submit(directories, token, folder, terms)
             fault_point("after-submit")
+        except Refused as refused:
+            self._append("refused", token=token, why=str(refused))
+            if isinstance(refused, Full):
+                raise
+            if terms.exclude:  # perhaps no host is left without them
+                self._say(
+                    f"refused without the hosts {', '.join(terms.exclude)}, asking with them: {refused}"
+                )
+                self.submit(trials, assignment, replace(terms, exclude=()))
+                return
+            raise StudyStopped(f"the scheduler refused the jobs: {refused}. {self._advice}") from refused
         except SchedulerError as error:
             self._say(f"the scheduler did not take {token}: {error}")
             self.reconcile(token, why=error)
         else:
             self._append("submitted", token=token, jobs=jobs)
+            self._failing_since = None
 
     def reconcile(self, token: str, why: SchedulerError | None = None) -> None:
         """Find out what became of a submission whose answer is not recorded, and record it.
 
+        Args:
+            token: of the submission.
+            why: what the scheduler said to it just now, or the lack of an answer.
+
         Raises:
-            StudyStopped: no job came of it and the scheduler refused (`why`), or it stays silent.
+            StudyStopped: the scheduler stays silent, or takes nothing, beyond patience.
         """
         attempts = self._history.submissions[token]
         known = self._found(token)
-        jobs: list[str | None] = list(known)
-        if len(known) != len(attempts):
+        # As it was submitted: the profile may have changed since.
+        (trial, number) = attempts[0]
+        pack = self._history.trials[trial].attempts[number - 1].pack
+        jobs: list[str | None]
+        if len(known) == -(-len(attempts) // pack):
+            jobs = [known[place // pack] for place in range(len(attempts))]
+        else:
             jobs = [self._claimant(trial, attempt) for trial, attempt in attempts]
             # Jobs that have not claimed their attempt by now never can: no use in queueing for it.
             self._executor.cancel([job for job in known if job not in jobs])
         self._append("submitted", token=token, jobs=jobs)
         if why is not None and not any(jobs):
-            raise StudyStopped(f"the scheduler refused the jobs: {why}. {self._advice}") from why
+            self._in_vain(why)
+
+    def _in_vain(self, why: SchedulerError) -> None:
+        """Wait a little: a submission came to nothing, and what it was for will be submitted again."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= self._patience_now_s:
+            raise StudyStopped(f"the scheduler does not take jobs: {why}. {self._advice}") from why
+        self._wait(5.0)
+
+    def withdraw(self, places: Sequence[Pending], why: str) -> list[Pending]:
+        """Take back jobs that have not started; those that have, go on. Returns what was taken back."""
+        taken = [p for p in places if self._claimant(p.trial, p.attempt) is None]
+        for p in taken:
+            self._append("withdrawn", trial=p.trial, attempt=p.attempt, why=why)
+        try:
+            # Trials that share a job with these may have started.
+            started = {p.job for p in places if p not in taken}
+            self._executor.cancel([job for job in dict.fromkeys(p.job for p in taken) if job not in started])
+        except SchedulerError as error:  # they leave by themselves as soon as they start
+            self._say(f"{len(taken)} jobs that are not needed were not cancelled: {error}")
+        return taken
 
     def _found(self, token: str) -> list[str]:
-        # At the very first submission a person is there, and a wrong set-up is likelier than an outage.
-        patience_s = self._patience_s if self._history.submission_count > 1 else 0.0
-        pause, deadline = 5.0, time.monotonic() + patience_s
+        pause, deadline = 5.0, time.monotonic() + self._patience_now_s
         while True:
             try:
                 return self._executor.find(self._history.token_prefix).get(token, [])
@@ -118,6 +168,11 @@ class Submission:
                 self._say(f"the scheduler does not answer, asking again in {pause:.0f} s: {said}")
             self._wait(pause)
             pause = min(2 * pause, 120.0)
+
+    @property
+    def _patience_now_s(self) -> float:
+        """At the very first submission a person is there, and a wrong set-up is likelier than an outage."""
+        return self._patience_s if self._history.submission_count > 1 else 0.0
 
     def _claimant(self, trial: int, attempt: int) -> str | None:
         """The job that claimed the attempt; None if none has, and from now on none can."""

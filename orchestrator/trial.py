@@ -33,6 +33,8 @@ class Failure(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WALLTIME = "walltime"  # ran out of the time its job was given
     KILLED = "killed"  # the job ended and left no result
+    PREEMPTED = "preempted"  # the scheduler took the host away for another job
+    HOST_FAULT = "host_fault"  # the host died, or a GPU of it is unusable
     CANCELLED = "cancelled"  # by a person, through the scheduler or `orchestrator cancel`
     LOST = "lost"  # the scheduler no longer knows the job, and there is no result
     MISSING_INPUT = "missing_input"  # a model, data or task file is not where it should be
@@ -44,7 +46,7 @@ class Failure(StrEnum):
     @property
     def about_host(self) -> bool:
         """True if another attempt elsewhere may well succeed: nothing was learnt of the configuration."""
-        return self in (Failure.KILLED, Failure.LOST)
+        return self in (Failure.KILLED, Failure.LOST, Failure.PREEMPTED, Failure.HOST_FAULT)
 
     @property
     def about_setup(self) -> bool:
@@ -126,6 +128,9 @@ class Assignment(Record):
     metrics: tuple[str, ...]  # what the result must hold: the objective and the reported ones
     cache: str  # the shared cache that `prepare` filled
     walltime_min: float | None = None
+    hosts: int = 1
+    gpus: int = 0  # per host
+    checkpoint: str | None = None  # directory that all attempts of the trial share; None: `checkpoint` here
 
 
 class Evaluation(Record):
@@ -140,7 +145,9 @@ class Evaluation(Record):
     attempt: int
     job: str = ""  # the scheduler's id
     host: str = ""
+    pid: int | None = None  # of the copy that wrote this: a requeued job may still run elsewhere
     device: str = ""
+    trained: Annotated[float, Field(ge=0, le=1)] | None = None  # share of the training in the checkpoint
     peak_memory_bytes: int | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     started_at: float | None = None  # seconds since the epoch

@@ -84,8 +84,9 @@ class Story:
         return self._evaluate(trial, {"outcome": "failed", "failure": failure, "message": message})
 
     def _evaluate(self, trial: int, content: dict[str, Any]) -> Story:
-        ran = {"trial": trial, "attempt": 1, "started_at": NOON, "ended_at": NOON + 120}
-        return self.add("evaluated", trial=trial, attempt=1, evaluation={**ran, **content})
+        attempt = len(self.history.trials[trial].attempts)
+        ran = {"trial": trial, "attempt": attempt, "started_at": NOON, "ended_at": NOON + 120}
+        return self.add("evaluated", trial=trial, attempt=attempt, evaluation={**ran, **content})
 
     @property
     def bytes(self) -> bytes:

@@ -15,7 +15,8 @@ from orchestrator import algorithms
 from orchestrator.algorithms import Algorithm
 from orchestrator.algorithms.planned import Planned
 from orchestrator.check import read_checked_study
-from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.errors import Full
+from orchestrator.executors.base import Executor, JobState, State, Terms
 from orchestrator.files import dumps, publish_once
 from orchestrator.history import History
 from orchestrator.launch import create_run
@@ -27,7 +28,7 @@ from orchestrator.study import Master
 from orchestrator.trial import Assignment, Configuration, Failure, Known
 from tests.builders import write_study
 
-Outcomes = Callable[[Assignment], float | Failure]
+Outcomes = Callable[[Assignment], float | Failure | None]  # None: the job ends without a result
 
 
 class Crash(BaseException):
@@ -66,11 +67,22 @@ class ScriptedCluster(Executor):
     seconds: Callable[[int], float] = lambda trial: 1.0  # how long a trial's job runs
     outcome: Outcomes = lambda assignment: sum(map(float, assignment.configuration.values()))
     now: float = 0.0
+    epoch: float = 0.0  # what is 0, for the jobs' own clocks
     running: dict[str, tuple[float, Path, str]] = field(default_factory=dict)  # job -> end, attempt, token
     started: list[int] = field(default_factory=list)  # trials, in the order of their submission
     busy: list[int] = field(default_factory=list)  # jobs running, at each wait
+    most: int = 10**6  # jobs that it takes
+    asked: list[Terms] = field(default_factory=list)  # of each submission that it took
+    lost: set[str] = field(default_factory=set)  # jobs that it has no memory of, though they run
+    held: set[str] = field(default_factory=set)  # jobs that no host could start
+    requeued: set[str] = field(default_factory=set)  # jobs that wait again although they have ended
+    host: Callable[[str], str] = lambda job: ""  # where a job runs
+    cancelled: list[str] = field(default_factory=list)
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
+    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+        if len(self.running) + len(attempts) > self.most:
+            raise Full("so many jobs are not taken")
+        self.asked.append(terms)
         return [self._start(attempt, token) for attempt in attempts]
 
     def _start(self, attempt: Path, token: str) -> str:
@@ -92,17 +104,30 @@ class ScriptedCluster(Executor):
         end, attempt, _ = self.running.pop(job)
         assignment = Assignment.model_validate_json((attempt / "trial.json").read_text())
         found = self.outcome(assignment)
+        if found is None:
+            return
         content: dict[str, Any] = {"outcome": "ok", "metrics": {"value": {"value": found}}}
         if isinstance(found, Failure):
             content = {"outcome": "failed", "failure": found, "message": f"scripted {found}"}
+        end += self.epoch
         ran = {"job": job, "started_at": end - self.seconds(assignment.trial), "ended_at": end}
         content |= {"trial": assignment.trial, "attempt": assignment.attempt, **ran}
         publish_once(attempt / "result.json", dumps(content))
 
     def poll(self, jobs: Sequence[str]) -> dict[str, JobState]:
-        return {job: JobState(State.RUNNING if job in self.running else State.ENDED) for job in jobs}
+        return {job: self._state(job) for job in jobs}
+
+    def _state(self, job: str) -> JobState:
+        if job in self.lost:
+            return JobState(State.LOST)
+        if job in self.requeued:
+            return JobState(State.PENDING)
+        if job in self.held:
+            return JobState(State.PENDING, reason="not started", remedy="release it", launch_failed=True)
+        return JobState(State.RUNNING if job in self.running else State.ENDED, host=self.host(job))
 
     def cancel(self, jobs: Sequence[str]) -> None:
+        self.cancelled += jobs
         for job in jobs:
             self.running.pop(job, None)
 
@@ -111,9 +136,14 @@ class ScriptedCluster(Executor):
         for job, (_, _, token) in self.running.items():
             if token.startswith(prefix):
                 found.setdefault(token, []).append(job)
-        return found
+        return found | ({f"{prefix}0000": sorted(self.requeued)} if self.requeued else {})
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
+    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+        raise NotImplementedError
+
+    def submit_command(
+        self, argv: Sequence[str], token: str, folder: Path, *, walltime_min: float, after: str | None
+    ) -> str:
         raise NotImplementedError
 
 
@@ -172,7 +202,7 @@ class Study:
             return self.build(self.spec.space, **rest)
         return algorithms.create(self.spec.algorithm, self.spec.space, **rest, **self.spec.options)
 
-    def go(self, *, crash_at: int | None = None) -> str | None:
+    def go(self, *, crash_at: int | None = None, once: bool = False) -> str | None:
         """Run a master; with `crash_at` it dies at the so-manieth named point, and None is returned."""
         ledger = Ledger(self.run.ledger)
         try:
@@ -188,7 +218,7 @@ class Study:
                     history=self.history,
                     say=self.said.append,
                     wait=self.cluster.wait,
-                ).run()
+                ).run(once=once)
         except Crash:
             return None
         finally:

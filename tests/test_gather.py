@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StudyStopped
-from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.executors.base import Executor, JobState, State, Terms
 from orchestrator.gather import Gatherer, Pending
 from orchestrator.trial import Evaluation, Failure, Outcome
 
@@ -32,7 +32,7 @@ class ScriptedScheduler(Executor):
         self.asked.append(tuple(jobs))
         return dict.fromkeys(jobs, self.state) if self.state else {}
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path) -> list[str]:
+    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
         raise NotImplementedError
 
     def cancel(self, jobs: Sequence[str]) -> None:
@@ -41,7 +41,12 @@ class ScriptedScheduler(Executor):
     def find(self, prefix: str) -> dict[str, list[str]]:
         raise NotImplementedError
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path) -> str:
+    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+        raise NotImplementedError
+
+    def submit_command(
+        self, argv: Sequence[str], token: str, folder: Path, *, walltime_min: float, after: str | None
+    ) -> str:
         raise NotImplementedError
 
 

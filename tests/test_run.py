@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.errors import InputError, StudyStopped
+from orchestrator.errors import Held, InputError, StudyStopped
 from orchestrator.files import dumps, publish
 from orchestrator.run import HEARTBEAT_S, MasterLock, MasterProcess, RunDirectory
 
@@ -118,6 +118,40 @@ def test_a_master_on_another_host_is_replaced_only_by_an_explicit_act(run: RunDi
     assert run.master() == ELSEWHERE
     with MasterLock(run, take_over=True):
         assert run.master() == MasterProcess.current()
+
+
+def test_a_master_on_another_host_that_is_known_to_be_over_is_replaced(run: RunDirectory) -> None:
+    written(run, replace(ELSEWHERE, job="77"))
+    asked = []
+
+    def is_over(holder: MasterProcess) -> bool:
+        asked.append(holder.job)
+        return holder.job == "77"
+
+    with MasterLock(run, job="78", is_over=is_over):
+        assert run.master() == MasterProcess.current("78")
+    assert asked == ["77"]
+    written(run, replace(ELSEWHERE, job="76"))
+    with pytest.raises(Held, match=r"pid \d+, since .*, job 76, last seen alive"):
+        MasterLock(run, is_over=is_over).__enter__()
+
+
+def test_a_living_master_of_this_host_is_not_asked_about(run: RunDirectory) -> None:
+    with another_master(run), pytest.raises(Held) as held:
+        MasterLock(run, is_over=lambda _: True).__enter__()
+    assert held.value.at_work
+
+
+@pytest.mark.parametrize(("silent_s", "at_work"), [(0, True), (10 * HEARTBEAT_S, False)])
+def test_a_refusal_says_whether_the_holder_seems_to_be_at_work(
+    run: RunDirectory, silent_s: float, at_work: bool
+) -> None:
+    written(run, ELSEWHERE)
+    heard_at = time.time() - silent_s
+    os.utime(run.master_file, (heard_at, heard_at))
+    with pytest.raises(Held) as held:
+        MasterLock(run).__enter__()
+    assert held.value.at_work is at_work
 
 
 def test_a_master_elsewhere_is_never_pushed_aside_by_age(run: RunDirectory) -> None:

@@ -23,7 +23,7 @@ from tests.studies import (
     write_study,
 )
 
-STEPS = ("state", "asked", "submitting", "submit", "submitted", "evaluated", "tell")
+STEPS = ("submitting", "submit", "submitted", "evaluated")  # what the scheduler is part of; all under `local`
 FAULTS = [f"{side}-{step}:2" for step in STEPS for side in ("before", "after")]
 EVALUATIONS = 7
 
@@ -126,6 +126,24 @@ def test_a_job_without_time_left_says_so_and_the_study_goes_on(tmp_path: Path, s
     assert run.code == 0, run.errors
     failures = [t.evaluation.failure for t in run.history.spent if t.evaluation is not None]
     assert sorted(map(str, failures)) == ["None", "None", "None", "walltime"]
+
+
+def test_a_host_that_cannot_start_jobs_is_avoided(tmp_path: Path, slurm_accounting: SlurmCluster) -> None:
+    """SLURM sends it one job after the other, and holds each for good."""
+    spool = slurm_accounting.directory / "spool" / "n1"
+    spool.rename(spool.with_name("away"))
+    spool.write_text("no directory")
+    try:
+        run = run_study(tmp_path, write_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE))
+    finally:
+        spool.unlink()
+        spool.with_name("away").rename(spool)
+    assert run.code == 0, run.errors
+    failed = [record for record in ledger_of(tmp_path) if record["kind"] == "failed"]
+    assert failed
+    assert {(record["failure"], record["host"]) for record in failed} == {("host_fault", "n1")}
+    assert len(jobs_run(tmp_path)) == EVALUATIONS
+    assert_no_job_left(slurm_accounting)
 
 
 def test_cancel_spares_the_jobs_of_others(tmp_path: Path, slurm: SlurmCluster) -> None:

@@ -22,7 +22,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     runs = tmp_path / "runs"
     runs.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(runs)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", str(runs)], check=True)
     yield tmp_path
     subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
