@@ -35,6 +35,7 @@ class Dialogue:
         append: Callable[..., Any],
         *,
         slots: int,
+        pack: int = 1,
         say: Callable[[str], None],
     ) -> None:
         """Args:
@@ -43,10 +44,11 @@ class Dialogue:
         history: the study so far, which `append(kind, **fields)` adds to.
         append: see there.
         slots: evaluations that may be open at once.
+        pack: how many of them share a job, which is filled when it starts and not again.
         say: takes a line for people.
         """
         self._algorithm, self._spec, self._history, self._append = algorithm, spec, history, append
-        self._slots, self._say = slots, say
+        self._slots, self._pack, self._say = slots, pack, say
         self._summary = Summary(history)
         self._told: set[int] = set()  # trials, since the last state
         self._nothing_to_ask = False  # until something is told
@@ -127,7 +129,8 @@ class Dialogue:
     def _limit(self) -> int:
         """How many evaluations may be asked for now."""
         left = self._spec.most_evaluations - len(self._history.spent)
-        free = self._slots - len(self._history.open_trials)
+        waiting = sum(trial.attempt is None for trial in self._history.open_trials)
+        free = self._slots - waiting - self._pack * self._history.jobs_under_way
         # The end must not depend on how the suggestions fell into asks.
         return min(left, free, FRUITLESS * self._slots - self._fruitless)
 

@@ -44,12 +44,13 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
     each_h = profile.walltime_min / 60
     if budget is None:
         assert spec.budget.gpu_hours is not None
-        budget = max(1, math.ceil(spec.budget.gpu_hours / (each_h * profile.gpus * profile.hosts or each_h)))
+        gpus = profile.gpus * profile.hosts // profile.pack
+        budget = max(1, math.ceil(spec.budget.gpu_hours / (each_h * gpus or each_h)))
     algorithm = _algorithm(spec.algorithm, spec, profile, budget)
     begin(algorithm, spec)
-    batch = algorithm.ask(min(budget, profile.max_jobs))
+    batch = algorithm.ask(min(budget, profile.slots))
     waves = _waves(_SIMPLE.get(spec.algorithm, spec.algorithm), spec, profile, budget)
-    jobs = budget + spec.include_base
+    jobs = math.ceil((budget + spec.include_base) / profile.pack)
     return Forecast(
         batch=[spec.space.decode(suggestion.point) for suggestion in batch],
         waves=waves,
@@ -60,7 +61,7 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
 
 
 def _algorithm(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> algorithms.Algorithm:
-    capacity = profile.max_jobs
+    capacity = profile.slots
     if name == spec.algorithm:
         return created(spec, budget=budget, capacity=capacity)
     return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity)
@@ -70,7 +71,7 @@ def _waves(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> 
     """How often the slots fill up, as the master fills them."""
     algorithm = _algorithm(name, spec, profile, budget)
     # Only a batch that a person chose narrower than the slots leaves some free.
-    slots = min(profile.max_jobs, spec.options.get("batch") or profile.max_jobs)
+    slots = min(profile.slots, spec.options.get("batch") or profile.slots)
     waiting: list[Suggestion | None] = [None] * spec.include_base
     waves, left = 0, budget
     while True:

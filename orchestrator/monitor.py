@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.executors.base import JobState
+from orchestrator.chain import Link
 from orchestrator.history import History, Trial
 from orchestrator.ledger import read
 from orchestrator.run import RunDirectory
@@ -44,6 +42,7 @@ def facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
         "algorithm": history.created["algorithm"],
         "objective": history.created["objective"],
         "state": _state(run, summary),
+        "master": _master_facts(run),
         "why": history.ended["message"] if history.ended else None,
         "budget": history.created["budget"],
         "evaluated": summary.evaluated,
@@ -84,8 +83,12 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
         "study",
         f"[bold]{history.created['study']}[/] ({history.created['algorithm']}) in {escape(str(run.path))}",
     )
-    why = f": {escape(history.ended['message'])}" if history.ended else ""
-    table.add_row("state", f"{_state(run, summary)}{why}")
+    state = _state(run, summary)
+    said = history.ended is not None and state in {"done", "stopped", "cancelled"}
+    why = f": {escape(history.ended['message'])}" if history.ended and said else ""
+    table.add_row("state", f"{state}{why}")
+    if master := _master(run, summary):
+        table.add_row("master", escape(master))
     counts = f"{summary.evaluated}{of} evaluated, {summary.failed} failed, {len(history.open_trials)} open"
     table.add_row("progress", f"{counts}{summary.left_text}")
     table.add_row("spent", summary.spent_text)
@@ -143,52 +146,73 @@ def watch_view(run: RunDirectory, summary: Summary, rows: int) -> RenderableType
     return Group(*parts, Text(), trials_view(run, summary, last=max(3, rows)))
 
 
-def jobs(summary: Summary, states: Mapping[str, JobState]) -> list[dict[str, Any]]:
-    """Jobs of this study under way: what the scheduler says beside what we know."""
-    done = [d for t in summary.history.spent if t.evaluation and (d := duration_s(t.evaluation)) > 0]
-    typical = statistics.median(done) if done else None
-    rows = []
-    for trial in summary.history.open_trials:
-        if (attempt := trial.attempt) is None:
-            continue
-        state = states.get(attempt.job or "")
-        running = state.running_s if state else None
-        rows.append(
-            {
-                "trial": trial.number,
-                "attempt": attempt.number,
-                "job": attempt.job,
-                "state": state.word or str(state.state) if state else "not asked",
-                "reason": state.reason if state else "",
-                "host": state.host if state else "",
-                "since_submission_s": round(time.time() - attempt.submitted_at),
-                "running_s": running,
-                "expected_left_s": None
-                if typical is None or running is None
-                else max(0.0, typical - running),
-            }
-        )
-    return rows
+def news(before: Summary, after: Summary) -> str:
+    """What happened between two looks, in one line; empty if nothing did."""
+    old, new = _counts(before.history), _counts(after.history)
+    parts = [f"{new[what] - old[what]} {what}" for what in new if new[what] > old[what]]
+    if not parts and after.history.ended is None:
+        return ""
+    of = f" of {after.budget}" if after.budget else ""
+    parts.append(f"{after.evaluated}{of} done{after.left_text}")
+    if (best := after.incumbent) is not None:
+        parts.append(f"best {after.metric} {value_text(after.objective(best))} (trial {best.number})")
+    if after.history.ended is not None:
+        parts.append(f"ended: {after.history.ended['message']}")
+    return f"{after.history.created['study']}: {'; '.join(parts)}"
 
 
-def jobs_view(rows: list[dict[str, Any]]) -> Table:
-    """`queue` for people."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    titles = ("trial", "attempt", "job", "state", "reason", "host", "submitted", "running", "left")
-    for title in titles:
-        table.add_column(title)
-    for row in rows:
-        ages = [row[key] for key in ("since_submission_s", "running_s", "expected_left_s")]
-        ago, *rest = ["" if age is None else seconds_text(age) for age in ages]
-        cells = [escape(str(row[key] or "")) for key in ("job", "state", "reason", "host")]
-        table.add_row(str(row["trial"]), str(row["attempt"]), *cells, f"{ago} ago", *rest)
-    return table
+def _counts(history: History) -> dict[str, int]:
+    attempts = [attempt for trial in history.trials for attempt in trial.attempts]
+    failed = sum(a.ended not in (None, "evaluated", "withdrawn", "superseded") for a in attempts)
+    return {
+        "evaluated": len(history.evaluations),
+        "to be tried again": failed,
+        "asked for": len(history.trials),
+        "submitted": sum(a.job is not None for a in attempts),
+    }
 
 
 def _state(run: RunDirectory, summary: Summary) -> str:
-    if (ended := summary.history.ended) is not None:
+    ended = summary.history.ended
+    if ended is not None and (ended["why"] == "done" or not is_resumed(run)):
         return {"done": "done", "failed": "stopped", "cancelled": "cancelled"}[ended["why"]]
-    return "running" if run.master_is_running() else "no master (go on with `orchestrator resume`)"
+    if run.master_is_running():
+        return "running"
+    if _waiting_job(run):
+        return "waiting for its master's job"
+    return "no master (`orchestrator resume`, or the next `tick`, goes on)"
+
+
+def is_resumed(run: RunDirectory) -> bool:
+    """Whether a master is there, or its job waits; the ledger says so only once it has begun."""
+    link = Link.newest(run)
+    return run.master_is_running() or (link is not None and link.job != "")
+
+
+def _waiting_job(run: RunDirectory) -> str | None:
+    """The scheduler's id of the newest link of its master's chain, as far as it is written down."""
+    link = Link.newest(run)
+    return link.job if link is not None else None
+
+
+def _master(run: RunDirectory, summary: Summary) -> str:
+    """Where the master is, for people; empty if it is said otherwise."""
+    if (ended := summary.history.ended) is not None and ended["why"] == "done":
+        return ""
+    master, waiting = run.master(), _waiting_job(run)
+    if master is not None and run.master_is_running():
+        next_job = f"; job {waiting} follows it" if waiting and waiting != master.job else ""
+        return str(master) + next_job
+    return f"job {waiting} is to go on with it: see `orchestrator queue`" if waiting else ""
+
+
+def _master_facts(run: RunDirectory) -> dict[str, Any] | None:
+    """Who runs the study, and which job is to go on; None: nobody."""
+    holder = run.master() if run.master_is_running() else None
+    job = _waiting_job(run) or None
+    if holder is None and job is None:
+        return None
+    return {"holder": asdict(holder) if holder else None, "next_job": job}
 
 
 def _word(run: RunDirectory, summary: Summary, trial: Trial) -> str:

@@ -25,9 +25,11 @@ from tests.studies import (
 COMMANDS = (
     "init",
     "check",
+    "doctor",
     "prepare",
     "launch",
     "resume",
+    "tick",
     "status",
     "watch",
     "tree",
@@ -35,6 +37,7 @@ COMMANDS = (
     "cancel",
     "enqueue",
     "report",
+    "export",
     "profiles",
     "algorithms",
 )
@@ -55,7 +58,9 @@ def test_help_names_every_command_and_the_exit_codes(tmp_path: Path) -> None:
         assert orchestrator(name, "--help", cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["orchestrator.cli", "orchestrator.monitor", "orchestrator.executors"])
+@pytest.mark.parametrize(
+    "module", ["orchestrator.cli.program", "orchestrator.monitor", "orchestrator.executors"]
+)
 def test_what_answers_at_once_loads_no_heavy_library(module: str) -> None:
     heavy = ("torch", "submitit", "pandas", "numpy")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
@@ -110,7 +115,9 @@ def test_status_speaks_json_with_the_incumbent_and_every_trial(tmp_path: Path) -
     assert [trial["trial"] for trial in facts["trials"]] == [0, 1, 2, 3, 4]
     values = [trial["metrics"]["value"]["value"] for trial in facts["trials"]]
     assert facts["incumbent"]["metrics"]["value"]["value"] == min(values)
-    assert json.loads(orchestrator("queue", run.path, "--json", cwd=tmp_path).stdout) == []
+    queue = json.loads(orchestrator("queue", run.path, "--json", cwd=tmp_path).stdout)
+    assert (queue["jobs"], queue["master_jobs"]) == ([], [])
+    assert queue["host_hours"]["lost"] == 0
 
 
 def test_queue_shows_the_jobs_under_way(tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ def test_queue_shows_the_jobs_under_way(tmp_path: Path) -> None:
     assert launched.returncode == 0, launched.stderr
     while not any(record["kind"] == "submitted" for record in ledger_of(tmp_path)):
         time.sleep(0.05)
-    rows = json.loads(orchestrator("queue", tmp_path / "runs/study", "--json", cwd=tmp_path).stdout)
+    rows = json.loads(orchestrator("queue", tmp_path / "runs/study", "--json", cwd=tmp_path).stdout)["jobs"]
     assert [row["trial"] for row in rows] == [0, 1, 2]
     assert {row["attempt"] for row in rows} == {1}
     second = orchestrator("resume", tmp_path / "runs/study", cwd=tmp_path)
@@ -200,17 +207,6 @@ def test_a_command_that_is_missing_stops_the_study_with_one_line(tmp_path: Path)
     [line] = done.stderr.strip().splitlines()
     assert "missing_input" in line
     assert "/nowhere/python" in line
-
-
-def test_a_scheduler_that_is_not_driven_leaves_nothing_behind(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
-    text = refused(
-        orchestrator(
-            "launch", study, "--profile", "grid5000-chuc", cwd=tmp_path, environment={"HOME": str(tmp_path)}
-        )
-    )
-    assert "scheduler 'oar' is not driven by this version; it drives local, slurm" in text
-    assert not (tmp_path / "orchestrator").exists()
 
 
 def test_a_budget_of_gpu_hours_needs_gpus(tmp_path: Path) -> None:

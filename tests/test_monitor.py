@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.executors.base import JobState, State
-from orchestrator.monitor import (
-    facts,
-    jobs,
-    jobs_view,
-    look,
-    status_view,
-    trial_facts,
-    trials_view,
-    watch_view,
-)
+from orchestrator.chain import Link
+from orchestrator.files import dumps, publish
+from orchestrator.monitor import facts, look, news, status_view, trial_facts, trials_view, watch_view
 from orchestrator.run import MasterLock, RunDirectory
 from tests.builders import Story, whole_story
 
@@ -97,7 +92,7 @@ def test_a_message_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> N
 
 def test_the_state_says_whether_a_master_runs(tmp_path: Path) -> None:
     run = Story().ask({"x": 1}).write(tmp_path)
-    assert facts(run, look(run))["state"] == "no master (go on with `orchestrator resume`)"
+    assert facts(run, look(run))["state"] == "no master (`orchestrator resume`, or the next `tick`, goes on)"
     with MasterLock(run):
         assert facts(run, look(run))["state"] == "running"
 
@@ -108,6 +103,15 @@ def test_the_state_says_whether_a_master_runs(tmp_path: Path) -> None:
 def test_the_state_says_how_the_study_ended(tmp_path: Path, why: str, state: str) -> None:
     run = Story().add("ended", why=why, message="so").write(tmp_path)
     assert facts(run, look(run))["state"] == state
+
+
+def test_a_study_that_is_resumed_runs_before_its_ledger_says_so(tmp_path: Path) -> None:
+    run = Story().add("ended", why="cancelled", message="so").write(tmp_path)
+    with MasterLock(run):
+        assert facts(run, look(run))["state"] == "running"
+    publish(run.master_job_file, dumps(asdict(Link(1, "7"))))
+    assert facts(run, look(run))["state"] == "waiting for its master's job"
+    assert "so" not in " ".join(shown(status_view(run, look(run)))[1:3])
 
 
 def test_the_table_marks_the_incumbent_and_says_what_became_of_each_trial(run: RunDirectory) -> None:
@@ -167,16 +171,30 @@ def test_the_live_screen_keeps_at_least_three_trials_however_small_it_is(run: Ru
     assert "shared with 3" in text
 
 
-def test_jobs_stand_beside_what_the_scheduler_says_of_them() -> None:
-    story = Story().ask({"x": 1}, {"x": 2}, {"x": 3}, {"x": 4}).submit((0, 1)).score(0, 1.0)
-    summary = story.submit((1, 1), (2, 1)).summary
-    reason = "ReqNodeNotAvail, UnavailableNodes:[gpu1]"
-    states = {"job-1-1": JobState(State.RUNNING, "RUNNING", reason, "node7", running_s=30.0)}
-    one, other = jobs(summary, states)
-    assert (one["trial"], one["job"], one["state"], one["host"]) == (1, "job-1-1", "RUNNING", "node7")
-    assert (one["running_s"], one["expected_left_s"]) == (30.0, 90.0)
-    assert (other["trial"], other["state"], other["expected_left_s"]) == (2, "not asked", None)
-    _, first, second = shown(jobs_view([one, other]))
-    assert reason in first
-    assert first.endswith("ago  30 s     2 min")
-    assert second.startswith("2      1        job-2-1  not asked")
+def test_news_are_what_came_between_two_looks() -> None:
+    story = Story().ask({"x": 1}, {"x": 2}).submit((0, 1))
+    before = story.summary
+    assert news(before, story.summary) == ""
+    story.score(0, 2.5).submit((1, 1)).add("failed", trial=1, attempt=1, failure="killed", message="")
+    line = news(before, story.summary)
+    assert line.startswith("story: 1 evaluated; 1 to be tried again; 1 submitted; 1 of 8 done, about ")
+    assert line.endswith(" left; best loss 2.5 (trial 0)")
+    story.add("ended", why="done", message="the budget is spent")
+    assert news(story.summary, story.summary).endswith("ended: the budget is spent")
+
+
+def test_the_status_names_the_master_and_the_job_that_follows_it(tmp_path: Path) -> None:
+    run = Story().ask({"x": 1}).write(tmp_path)
+    assert facts(run, look(run))["master"] is None
+    publish(run.master_job_file, dumps(asdict(Link(2, "78"))))
+    assert "master    job 78 is to go on with it: see `orchestrator queue`" in shown(
+        status_view(run, look(run))
+    )
+    with MasterLock(run, job="77"):
+        [line] = [line for line in shown(status_view(run, look(run))) if line.startswith("master")]
+        assert f"host {socket.gethostname()}, pid {os.getpid()}, since" in line
+        assert line.endswith("job 77; job 78 follows it")
+        found = json.loads(json.dumps(facts(run, look(run))))["master"]
+        assert (found["holder"]["job"], found["next_job"]) == ("77", "78")
+    publish(run.master_job_file, dumps(asdict(Link(2, ""))))
+    assert facts(run, look(run))["master"] is None

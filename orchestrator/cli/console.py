@@ -14,9 +14,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from orchestrator import __version__
+from orchestrator.cli import INTERRUPTED
 from orchestrator.errors import InputError, OrchestratorError
 
-INTERRUPTED = 130
 out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -71,6 +71,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Runs = Annotated[Path, typer.Option(help="Where to look a run up by its name.")]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Go on after this shell ends; log in the run directory.")
+]
+AsJob = Annotated[
+    bool, typer.Option("--as-job", help="Run the master as jobs of one core, each followed by the next.")
 ]
 TakeOver = Annotated[bool, typer.Option(help="A master on another host is known to be gone.")]
 

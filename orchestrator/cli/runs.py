@@ -8,23 +8,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import AsJson, Detach, Run, Runs, TakeOver, app, out, print_json, say
-from orchestrator.cli.master import close_with_report, go
-from orchestrator.run import RunDirectory
-
-
-@app.command()
-def resume(
-    run: Run,
-    detach: Detach = False,
-    take_over: TakeOver = False,
-    as_launched: Annotated[
-        bool, typer.Option(help="Go on although the study's file says something else by now.")
-    ] = False,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Go on with a study whose master ended, whatever ended it."""
-    go(RunDirectory.find(run, runs), detach=detach, take_over=take_over, as_launched=as_launched)
+from orchestrator.cli.console import AsJson, Run, Runs, TakeOver, app, out, print_json, say
+from orchestrator.cli.master import close_with_report, end_chain, master_jobs
+from orchestrator.run import MasterLock, RunDirectory
 
 
 @app.command()
@@ -46,15 +32,17 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
     """Show the live table of a study until it ends; Ctrl-C leaves the study alone."""
     from rich.live import Live
 
-    from orchestrator.monitor import look, watch_view
+    from orchestrator.monitor import is_resumed, look, watch_view
 
     directory = RunDirectory.find(run, runs)
     try:
         with Live(console=out, auto_refresh=False) as live:
             while True:
                 summary = look(directory)
-                live.update(watch_view(directory, summary, out.size.height - 12), refresh=True)
-                if summary.history.ended is not None:
+                live.update(watch_view(directory, summary, out.size.height - 13), refresh=True)
+                if (ended := summary.history.ended) is not None and (
+                    ended["why"] == "done" or not is_resumed(directory)
+                ):
                     return
                 time.sleep(1)
     except KeyboardInterrupt:
@@ -63,28 +51,25 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
 
 @app.command()
 def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
-    """Show this study's jobs as the scheduler sees them, beside what we know."""
+    """Show this study's jobs as the scheduler sees them, beside what we know, and where the hours went."""
     from orchestrator import executors
-    from orchestrator.monitor import jobs, jobs_view, look
-    from orchestrator.profile import read_profile
+    from orchestrator.monitor import look
+    from orchestrator.profile_check import read_checked_profile
+    from orchestrator.queue_view import facts, jobs, queue_view, without_job
     from orchestrator.submission import resources
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
     ids = [a.job for t in summary.history.open_trials if (a := t.attempt) is not None and a.job is not None]
-    place, _ = read_profile(str(directory.profile))
-    states = (
-        executors.create(place.scheduler, resources(place), summary.history.token_prefix).poll(ids)
-        if ids
-        else {}
-    )
-    rows = jobs(summary, states)
+    place, _ = read_checked_profile(str(directory.profile))
+    prefix = summary.history.token_prefix
+    states = executors.create(place.scheduler, resources(place), prefix).poll(ids) if ids else {}
+    rows, masters = jobs(summary, states), master_jobs(directory)
+    waiting = without_job(summary, place, states)
     if as_json:
-        print_json(rows)
-    elif rows:
-        out.print(jobs_view(rows))
+        print_json(facts(summary, rows, masters, waiting))
     else:
-        out.print("no jobs under way")
+        out.print(queue_view(summary, rows, masters, waiting))
 
 
 @app.command()
@@ -127,10 +112,11 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
     from orchestrator.errors import StudyStopped
     from orchestrator.files import publish
     from orchestrator.launch import drive
-    from orchestrator.monitor import look
+    from orchestrator.monitor import is_resumed, look
 
     directory = RunDirectory.find(run, runs)
-    if (ended := look(directory).history.ended) is not None:
+    ended = look(directory).history.ended
+    if ended is not None and (ended["why"] == "done" or not is_resumed(directory)):
         out.print(f"nothing to cancel: {ended['message']}", markup=False)
         return
     publish(directory.cancel_request, "")
@@ -144,7 +130,8 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
         )
     if directory.cancel_is_requested():
         try:
-            drive(directory, say, take_over=take_over, as_launched=True)
+            end_chain(directory, take_over=True)
+            drive(directory, say, MasterLock(directory, take_over=take_over), as_launched=True)
         except StudyStopped as stopped:
             say(str(stopped))
         finally:
@@ -183,7 +170,10 @@ def enqueue(
         f"enqueued, after what {spec.algorithm} has planned: {values_text(configuration)}", markup=False
     )
     if not directory.master_is_running():
-        out.print(f"no master runs: it waits for `orchestrator resume {directory.path}`", markup=False)
+        out.print(
+            f"no master runs: it waits for `orchestrator resume {directory.path}`, or the next `tick`",
+            markup=False,
+        )
 
 
 @app.command()

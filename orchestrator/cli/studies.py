@@ -9,8 +9,19 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import AsJson, Detach, Profile, Study, app, out, print_json, say, two_columns
-from orchestrator.cli.master import go
+from orchestrator.cli.console import (
+    AsJob,
+    AsJson,
+    Detach,
+    Profile,
+    Study,
+    app,
+    out,
+    print_json,
+    say,
+    two_columns,
+)
+from orchestrator.cli.master import crontab_line, go, go_as_job, look_once, only_one_of
 from orchestrator.errors import InputError
 
 
@@ -79,7 +90,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
 @app.command()
 def prepare(study: Study, profile: Profile = "local") -> None:
     """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
-    from orchestrator.check import read_both
+    from orchestrator.check import prepared_inputs, read_both
 
     spec, place, _ = read_both(study, profile)
     if spec.evaluation.kind != "litgpt":
@@ -88,35 +99,41 @@ def prepare(study: Study, profile: Profile = "local") -> None:
     from jobs.prepare import prepare as prepare_evaluation
 
     prepare_evaluation(spec.evaluation, place.cache_path, say)
+    prepared_inputs(spec, place.cache_path)  # what only model and tasks tell: ranks, metrics
     out.print(f"prepared in {place.cache_path}", markup=False)
 
 
 @app.command()
-def launch(study: Study, profile: Profile, detach: Detach = False) -> None:
+def launch(
+    study: Study,
+    profile: Profile,
+    *,
+    detach: Detach = False,
+    as_job: AsJob = False,
+    tick: Annotated[
+        bool, typer.Option("--tick", help="Do what can be done now; cron does the rest.")
+    ] = False,
+) -> None:
     """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
+    from orchestrator.chain import section
     from orchestrator.check import prepared_inputs, read_both
     from orchestrator.launch import create_run
 
+    only_one_of(detach=detach, as_job=as_job, tick=tick)
     spec, place, profile_path = read_both(study, profile)
+    if as_job:
+        section(place, str(profile_path))  # before there is a run
     inputs = prepared_inputs(spec, place.cache_path)
     run = create_run(spec, place, profile_path, inputs)
     out.print(f"run directory: {run.path}", markup=False)
-    go(run, detach=detach)
-
-
-@app.command()
-def profiles(as_json: AsJson = False) -> None:
-    """List the cluster profiles there are."""
-    from orchestrator.profile import profiles as known
-    from orchestrator.tomlfile import TomlFile
-
-    found = {
-        name: (str(TomlFile.read(path).content.get("description", "")), str(path)) for name, path in known()
-    }
-    if as_json:
-        print_json({name: {"description": text, "path": path} for name, (text, path) in found.items()})
-        return
-    two_columns({name: text for name, (text, _) in found.items()})
+    if as_job:
+        go_as_job(run)
+    elif tick:
+        look_once(run, verbose=True)
+        out.print("go on from cron, in one line of `crontab -e`:", markup=False)
+        out.print(crontab_line(run), markup=False)
+    else:
+        go(run, detach=detach)
 
 
 @app.command()
