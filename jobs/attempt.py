@@ -1,4 +1,10 @@
-"""One attempt at a trial, as its directory knows it: the claim, the log, the reserve, the result."""
+"""One attempt at a trial, as its directory knows it: the claim, the copies, the log, the reserve, the result.
+
+claim.json             the job that may run the attempt
+copies/HOST-PID.json   a process of that job that began to: more than one if the job was requeued, perhaps
+                       while it still runs on a host that was cut off
+result.json            of the copy that was first: it names that copy's host and pid
+"""
 
 from __future__ import annotations
 
@@ -12,10 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.files import dumps, publish_once
-from orchestrator.trial import Evaluation
+from orchestrator.files import dumps, publish, publish_once
+from orchestrator.trial import Assignment, Evaluation
 
-RESULT, TRIAL, CLAIM, LOG = "result.json", "trial.json", "claim.json", "log.out"
+RESULT, TRIAL, CLAIM, LOG, COPIES = "result.json", "trial.json", "claim.json", "log.out", "copies"
 _RESERVE = ".reserve"
 _RESERVED_BYTES = 16 * 1024  # a result is at most a few KiB
 
@@ -31,8 +37,23 @@ def job_id() -> str:
     return f"pid-{os.getpid()}"
 
 
+def host() -> str:
+    """Name of this host, the scheduler's if it has one."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def copy_name() -> str:
+    """What tells this process from any other that runs the same attempt."""
+    return f"{host()}-{os.getpid()}"
+
+
+def checkpoint(assignment: Assignment, directory: Path) -> Path:
+    """Where what the trial has reached is kept, for this attempt's copies and for later attempts."""
+    return directory / "checkpoint" if assignment.checkpoint is None else Path(assignment.checkpoint)
+
+
 def claim(directory: Path) -> str | None:
-    """Claim the attempt for this job.
+    """Claim the attempt for this job, and enter this process among its copies.
 
     A job submitted twice must not run twice; the same job, requeued by its scheduler, goes on.
 
@@ -42,13 +63,16 @@ def claim(directory: Path) -> str | None:
     if (directory / RESULT).exists():
         return f"{directory / RESULT} exists: nothing to do"
     path = directory / CLAIM
-    ours = dumps(
-        {"job": job_id(), "host": socket.gethostname(), "pid": os.getpid(), "started_at": time.time()}
+    copy = {"job": job_id(), "host": host(), "pid": os.getpid(), "started_at": time.time()}
+    if not publish_once(path, dumps(copy)) and (holder := _holder(path)) != job_id():
+        return f"{directory} is the work of job {holder}, and this is {job_id()}"
+    restart = os.environ.get("SLURM_RESTART_COUNT", "")
+    (directory / COPIES).mkdir(exist_ok=True)
+    publish(
+        directory / COPIES / f"{copy_name()}.json",
+        dumps({**copy, "restart": int(restart) if restart.isdecimal() else 0}),
     )
-    if publish_once(path, ours):
-        return None
-    holder = _holder(path)
-    return None if holder == job_id() else f"{directory} is the work of job {holder}, and this is {job_id()}"
+    return None
 
 
 def reserve(directory: Path) -> None:
@@ -60,13 +84,21 @@ def reserve(directory: Path) -> None:
 
 
 def publish_result(directory: Path, result: Evaluation) -> bool:
-    """Write the result unless there is one; True if this call did.
+    """Write the result unless there is one, and say whose that is; True if it is this one.
 
     Raises:
         OSError: it could not be written.
     """
     (directory / _RESERVE).unlink(missing_ok=True)
-    return publish_once(directory / RESULT, dumps(result.model_dump(mode="json", exclude_none=True)))
+    if publish_once(directory / RESULT, dumps(result.model_dump(mode="json", exclude_none=True))):
+        return True
+    first = json.loads((directory / RESULT).read_text(encoding="utf-8"))
+    print(
+        f"{copy_name()} is too late: the result is that of another copy of this job, "
+        f"on {first.get('host')}, pid {first.get('pid')}; what this one found is dropped",
+        flush=True,
+    )
+    return False
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import yaml
 from litgpt.lora import GPT, Config
 from litgpt.prompts import prompt_styles
-from litgpt.tokenizer import Tokenizer
 
-from jobs.limits import lora_problems
+from jobs.failure import one_line
+from jobs.limits import CONFIG, hugging_face, length_problems, lora_problems
 from jobs.model import weights
+from jobs.vocabulary import tokenizer_problems
 from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.evaluation import LitGPTEvaluation
 
@@ -26,52 +28,60 @@ def check(path: Path, evaluation: LitGPTEvaluation) -> None:
         problems.append(
             f"prompt_style: {evaluation.prompt_style!r} is unknown to LitGPT: give one of {known}"
         )
+    wrong = problems_of(path)
+    if not wrong:
+        try:
+            problems += lora_problems(path / CONFIG, evaluation.lora_layers, 1)
+            problems += length_problems(path / CONFIG, evaluation.max_length)
+        except InputError as error:
+            problems += error.problems
+    if problems or wrong:
+        raise InputError([*problems, *wrong])
+
+
+def problems_of(path: Path, name: str = "") -> list[str]:
+    """Why the directory `path` is no checkpoint whose parts fit each other; empty if it is one.
+
+    Args:
+        path: the directory.
+        name: what the user calls it, if not by its path.
+    """
+    called = name or str(path)
     if not path.is_dir():
-        problems.append(
-            f'model: {path}: no such directory: give a LitGPT checkpoint, a Hugging Face id, or "demo"'
-        )
-        raise InputError(problems)
-    absent = [name for name in ("model_config.yaml", "lit_model.pth") if not (path / name).is_file()]
-    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return [f'model: {called}: no such directory: give a LitGPT checkpoint, a Hugging Face id, or "demo"']
+    absent = [one for one in (CONFIG, "lit_model.pth") if not (path / one).is_file()]
+    if not any((path / one).is_file() for one in ("tokenizer.json", "tokenizer.model")):
         absent.append("tokenizer.json")
     if absent:
-        problems.append(
-            f"model: {path} lacks {', '.join(absent)}: it is no LitGPT checkpoint, "
-            "which `litgpt convert_to_litgpt` makes"
-        )
-        raise InputError(problems)
+        what = "it is no LitGPT checkpoint, which `litgpt convert_to_litgpt` makes"
+        return [f"model: {called} lacks {', '.join(absent)}: {what}"]
     try:
-        problems += lora_problems(path / "model_config.yaml", evaluation.lora_layers, 1)
-        config = Config.from_file(path / "model_config.yaml")
-        problems += _tokenizer_problems(path, config) + _weight_problems(path, config)
-        if evaluation.max_length > config.block_size:
-            problems.append(
-                f"max_length = {evaluation.max_length}: {path.name} reads {config.block_size} at most"
-            )
-    except (OrchestratorError, TypeError, ValueError, OSError) as error:
-        problems.append(f"model: {path}: cannot be loaded: {error}")
-    if problems:
-        raise InputError(problems)
+        config = Config.from_file(path / CONFIG)
+        wrong = [*_origin_problems(path, config), *tokenizer_problems(path, config)]
+        return [f"model: {called}: {what}" for what in wrong + _weight_problems(path, config)]
+    except (OrchestratorError, TypeError, ValueError, OSError, AssertionError, yaml.YAMLError) as error:
+        return [f"model: {called}: cannot be loaded: {one_line(str(error) or type(error).__name__)}"]
 
 
-def _tokenizer_problems(path: Path, config: Config) -> list[str]:
-    try:
-        tokenizer = Tokenizer(path)
-    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception
-        return [f"model: {path}: its tokenizer cannot be loaded: {error}"]
-    if tokenizer.backend == "huggingface":
-        size = tokenizer.processor.get_vocab_size(with_added_tokens=True)
-    else:
-        size = tokenizer.vocab_size
-    problems = []
-    if size > config.padded_vocab_size:
-        problems.append(
-            f"model: {path}: its tokenizer has {size} tokens and the model {config.padded_vocab_size}: "
-            "tokenizer and weights are of different models"
+def _origin_problems(path: Path, config: Config) -> list[str]:
+    """Numbers that Hugging Face's configuration, if it is there, has otherwise."""
+    origin = hugging_face(path)
+    same = {
+        "num_hidden_layers": config.n_layer,
+        "hidden_size": config.n_embd,
+        "num_attention_heads": config.n_head,
+    }
+    wrong = [
+        f"{key} is {origin[key]} in config.json and {number} in {CONFIG}"
+        for key, number in same.items()
+        if isinstance(origin.get(key), int) and origin[key] != number
+    ]
+    vocabulary = origin.get("vocab_size")
+    if isinstance(vocabulary, int) and vocabulary > config.padded_vocab_size:
+        wrong.append(
+            f"vocab_size is {vocabulary} in config.json and {config.padded_vocab_size} at most in {CONFIG}"
         )
-    if tokenizer.eos_id is None:
-        problems.append(f"model: {path}: no end-of-text token: name eos_token in tokenizer_config.json")
-    return problems
+    return [f"{what}: the files are of different models" for what in wrong]
 
 
 def _weight_problems(path: Path, config: Config) -> list[str]:
@@ -86,4 +96,4 @@ def _weight_problems(path: Path, config: Config) -> list[str]:
     if not wrong:
         return []
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return [f"model: {path}: lit_model.pth does not fit model_config.yaml: {', '.join(wrong[:3])}{more}"]
+    return [f"lit_model.pth does not fit {CONFIG}: {', '.join(wrong[:3])}{more}"]

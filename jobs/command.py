@@ -1,4 +1,11 @@
-"""The `command` evaluation: any program that reads a configuration and writes metrics."""
+"""The `command` evaluation: any program that reads a configuration and writes metrics.
+
+Its environment says: ORCHESTRATOR_TRIAL and ORCHESTRATOR_SEED; ORCHESTRATOR_CHECKPOINT, a directory that is
+there and that all attempts at the trial share. A job that is to end passes SIGTERM on to the program, which
+has `grace_s` of the evaluation to save itself there; the next attempt finds what it left. Two copies of a job
+may run at once, on a host that was cut off and on another: write a file there under a name of your own, then
+rename it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +20,12 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from jobs.failure import EvaluationFailed, check_finite, diverged, names_memory
+from jobs import attempt
+from jobs.failure import EvaluationFailed, check_finite, diverged, names_host_fault, names_memory
 from orchestrator.files import dumps, publish
 from orchestrator.trial import Assignment, Failure, Metric
 
@@ -24,27 +33,52 @@ _LAST_LINES = 12  # of stderr, for the message
 _METRIC_KEYS = {"value", "stderr", "n"}
 
 
+@dataclass(frozen=True)
+class Call:
+    """The command as it is run.
+
+    Attributes:
+        copy: name of this process among those that run the attempt.
+        variables: what the environment gets beside.
+        output: where it writes its metrics.
+    """
+
+    copy: str
+    argv: list[str]
+    variables: dict[str, str]
+    output: Path
+
+
+def prepared(command: tuple[str, ...], assignment: Assignment, directory: Path) -> Call:
+    """`command… CONFIGURATION.json OUTPUT.json`, with the first written and the second not yet there."""
+    copy = attempt.copy_name()
+    # Each copy of a job has its own output: none reads, or removes, what another wrote.
+    configuration, output = directory / "configuration.json", directory / f"output-{copy}.json"
+    publish(configuration, dumps(assignment.configuration))
+    output.unlink(missing_ok=True)
+    checkpoint = attempt.checkpoint(assignment, directory)
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    variables = {
+        "ORCHESTRATOR_SEED": str(assignment.seed),
+        "ORCHESTRATOR_TRIAL": str(assignment.trial),
+        "ORCHESTRATOR_CHECKPOINT": str(checkpoint),
+    }
+    return Call(copy, [*command, str(configuration), str(output)], variables, output)
+
+
 def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> dict[str, Metric]:
-    """Run `command… CONFIGURATION.json OUTPUT.json` in its own process group and read its metrics.
+    """Run the command in its own process group and read its metrics.
 
     Raises:
         EvaluationFailed: it could not start, failed, or left no well-formed and finite metrics.
     """
-    configuration, output = directory / "configuration.json", directory / "output.json"
-    publish(configuration, dumps(assignment.configuration))
-    output.unlink(missing_ok=True)  # a requeued job must not read what its first run left
-    argv = [*command, str(configuration), str(output)]
-    environment = {
-        **os.environ,
-        "ORCHESTRATOR_SEED": str(assignment.seed),
-        "ORCHESTRATOR_TRIAL": str(assignment.trial),
-    }
-    print(f"command: {' '.join(argv)}", flush=True)
+    call = prepared(command, assignment, directory)
+    print(f"command: {' '.join(call.argv)}", flush=True)
     try:
         process = subprocess.Popen(
-            argv,
+            call.argv,
             cwd=directory,
-            env=environment,
+            env={**os.environ, **call.variables},
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -66,7 +100,7 @@ def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> di
     reader.join(timeout=2.0)
     if code:
         raise _failed(command[0], code, list(last))
-    return read_metrics(output)
+    return read_metrics(call.output)
 
 
 def read_metrics(path: Path) -> dict[str, Metric]:
@@ -121,13 +155,15 @@ def _failed(program: str, code: int, last: list[str]) -> EvaluationFailed:
             f"(then give the job more). Its last words: {said}",
         )
     how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-    return EvaluationFailed(_failure(said), f"command {program!r} {how}. Its last words: {said}")
+    return EvaluationFailed(failure_of(said), f"command {program!r} {how}. Its last words: {said}")
 
 
-def _failure(said: str) -> Failure:
+def failure_of(said: str) -> Failure:
     """The class that a program's last words imply."""
     if names_memory(said):
         return Failure.OUT_OF_MEMORY
+    if names_host_fault(said):
+        return Failure.HOST_FAULT
     return Failure.DISK_FULL if os.strerror(errno.ENOSPC) in said else Failure.PROGRAM_ERROR
 
 

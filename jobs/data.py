@@ -1,4 +1,4 @@
-"""Instruction data: read, split, tokenized once, cut into batches."""
+"""Instructions as a model reads them: tokenized once, cut into batches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
-from orchestrator.errors import InputError
+from jobs.instructions import Instruction
 
-_SPLIT_SEED = 1729  # of the split and of the order of nested subsets: the same for every trial of every study
-_PROBLEMS_SHOWN = 5
+_LOCK_S = 600.0  # for another process that tokenizes the same
 
-Instruction = dict[str, str]
 Tokens = npt.NDArray[np.int32]
 
 
@@ -43,80 +41,15 @@ class Sample:
         return len(self.ids) - self.first_target
 
 
-def read_instructions(path: Path) -> list[Instruction]:
-    """Instructions of a JSON array or JSONL file in Alpaca layout: instruction, output, and perhaps input.
-
-    Raises:
-        InputError: every malformed entry (the first few of many), with its place.
-    """
-    entries = list(enumerate(_entries(path), start=1))
-    problems = [
-        f"{path}: entry {number}: {wrong}" for number, entry in entries if (wrong := _wrong_with(entry))
-    ]
-    if not entries:
-        problems.append(f"{path}: holds no instruction: give a JSON array or one JSON object a line")
-    if problems:
-        more = len(problems) - _PROBLEMS_SHOWN
-        raise InputError(
-            problems[:_PROBLEMS_SHOWN] + ([f"{path}: and {more} more such entries"] if more > 0 else [])
-        )
-    return [{key: entry.get(key) or "" for key in ("instruction", "input", "output")} for _, entry in entries]
-
-
-def _entries(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text ({error}): convert it") from error
-    if not text.lstrip().startswith("["):
-        return list(json_lines(path, text))
-    try:
-        return list(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is no JSON ({error})") from error
-
-
-def json_lines(path: Path, text: str) -> Iterator[Any]:
-    """
-    Raises:
-        InputError: a line is no JSON.
-    """
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}: line {number}: is no JSON ({error})") from error
-
-
-def _wrong_with(entry: Any) -> str:
-    if not isinstance(entry, dict):
-        return f"is no object but {type(entry).__name__}: give instruction and output"
-    for key in ("instruction", "output"):
-        if not isinstance(entry.get(key), str):
-            return f"has no text under {key!r}: found {sorted(entry)}"
-    if not isinstance(entry.get("input") or "", str):
-        return "'input' is no text"
-    return "" if entry["output"].strip() else "'output' is empty: nothing to learn"
-
-
-def split(
-    instructions: Sequence[Instruction], val_fraction: float
-) -> tuple[list[Instruction], list[Instruction]]:
-    """Training and held-out instructions, the same whoever asks; at least one of each."""
-    order = _order(len(instructions))
-    held_out = min(max(1, round(val_fraction * len(order))), len(order) - 1)
-    return [instructions[i] for i in order[held_out:]], [instructions[i] for i in order[:held_out]]
+def cut_short(samples: Sequence[Sample], max_length: int) -> str:
+    """For people: how many of `samples` have all tokens that were allowed, and so may have lost their end."""
+    cut = sum(len(sample.ids) == max_length for sample in samples)
+    return f"{len(samples)} documents, {cut} of them cut short at {max_length} tokens"
 
 
 def nested(samples: Sequence[Sample], fidelity: float) -> list[Sample]:
-    """The share `fidelity` of `samples`; a smaller share is part of every larger one."""
-    count = max(1, math.ceil(fidelity * len(samples)))
-    return [samples[i] for i in _order(len(samples))[:count]]
-
-
-def _order(count: int) -> list[int]:
-    return [int(i) for i in np.random.default_rng(_SPLIT_SEED).permutation(count)]
+    """The share `fidelity` of `samples`, which are in line: a smaller share is part of every larger one."""
+    return list(samples[: max(1, math.ceil(fidelity * len(samples)))])
 
 
 def tokenized(
@@ -139,12 +72,27 @@ def tokenized(
             digest.update((model / name).read_bytes())
     digest.update(model.stem.encode())  # LitGPT tells by the directory's name whether Llama 3 wants its BOS
     path = cache / "tokens" / f"{digest.hexdigest()}.npz"
-    if path.is_file():
-        return _load(path)
-    encoded = _encoded(instructions, model, prompt_style, max_length, mask_prompt)
-    samples = [sample for sample in encoded if sample.targets > 0]
-    _save(path, samples)
+    with _alone(path):
+        if path.is_file():
+            return _load(path)
+        encoded = _encoded(instructions, model, prompt_style, max_length, mask_prompt)
+        samples = [sample for sample in encoded if sample.targets > 0]
+        _save(path, samples)
     return samples
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait while another process makes the file; where that cannot be told, both do, and either is whole."""
+    lock = FileLock(path.parent / ".lock")
+    if not path.is_file():
+        with suppress(OSError, Timeout):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_LOCK_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _encoded(

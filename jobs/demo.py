@@ -125,7 +125,7 @@ def _pretrained(
     from litgpt.model import GPT, Config
     from litgpt.tokenizer import Tokenizer
 
-    from jobs.finetune import sample_losses
+    from jobs.loss import sample_losses
 
     config = Config(
         name="tiny-llama",

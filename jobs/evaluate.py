@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import sys
 import threading
 import time
@@ -20,9 +19,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs import attempt, command
+from jobs import attempt, command, ranks
 from jobs.failure import EvaluationFailed, check_finite, classified, is_full_disk, one_line
-from jobs.guard import guarded, margin_s
+from jobs.guard import GRACE_S, Limit, guarded, margin_s
+from jobs.interruption import Interrupted, Interruption
 from jobs.stages import Stages
 from jobs.synthetic import FUNCTIONS
 from orchestrator.evaluation import AnyEvaluation, CommandEvaluation, SyntheticEvaluation
@@ -47,11 +47,13 @@ class Measured:
     Attributes:
         device: what it ran on, in words.
         versions: what else identifies it, beside the packages: digests of its inputs and of its adapter.
+        peak_memory_bytes: of one process; None: of this one.
     """
 
     metrics: dict[str, Metric]
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
 
 
 def evaluate(attempt_dir: str) -> None:
@@ -67,7 +69,7 @@ def evaluate(attempt_dir: str) -> None:
         return
     os.environ.update(OFFLINE)
     with attempt.logged(directory) as stderr:
-        print(f"job {attempt.job_id()} on {socket.gethostname()}, pid {os.getpid()}: {directory}", flush=True)
+        print(f"job {attempt.job_id()} on {attempt.host()}, pid {os.getpid()}: {directory}", flush=True)
         try:
             assignment = Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
             _run(assignment, directory, started_at)
@@ -83,7 +85,8 @@ def evaluate(attempt_dir: str) -> None:
 def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
     walltime_s = None if assignment.walltime_min is None else 60 * assignment.walltime_min
     deadline = None if walltime_s is None else started_at + walltime_s - margin_s(walltime_s)
-    stages = Stages(deadline)
+    interruption = Interruption()
+    stages = Stages(deadline, interruption)
 
     def result(measured: Measured, failure: Failure | None = None, message: str = "") -> Evaluation:
         kind = str(assignment.evaluation.get("kind"))
@@ -96,9 +99,11 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
             trial=assignment.trial,
             attempt=assignment.attempt,
             job=attempt.job_id(),
-            host=socket.gethostname(),
+            host=attempt.host(),
+            pid=os.getpid(),
             device=measured.device,
-            peak_memory_bytes=attempt.peak_memory_bytes(),
+            trained=stages.trained,
+            peak_memory_bytes=measured.peak_memory_bytes or attempt.peak_memory_bytes(),
             versions={**_versions(kind), **measured.versions},
             started_at=started_at,
             ended_at=time.time(),
@@ -106,23 +111,29 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
 
     def out_of_time() -> None:
         assert walltime_s is not None
+        saved = "" if stages.trained is None else f" with {stages.trained:.1%} of the training saved"
         message = (
-            f"walltime: {walltime_s / 60:g} min were not enough, the stage reached was {stages.now!r}: "
-            "raise walltime_min in the profile, or lower epochs, steps or the tasks' limits in [evaluation]"
+            f"{walltime_s / 60:g} min were not enough, it was at the stage {stages.now!r}{saved}: set "
+            "walltime_max_min or raise walltime_min in the run's profile.toml, or have it do less"
         )
         print(message, flush=True)
         attempt.publish_result(directory, result(Measured({}), Failure.WALLTIME, message))
 
-    with guarded(deadline, out_of_time) as ending:
+    limit = None
+    if deadline is not None and walltime_s is not None:
+        limit = Limit(deadline, margin_s(walltime_s) / 2, out_of_time)
+    grace_s = float(assignment.evaluation.get("grace_s", GRACE_S))
+    with guarded(interruption, limit, grace_s):
         try:
             attempt.reserve(directory)
             measured = measure(assignment, directory, stages)
             check_complete(assignment, measured.metrics)
             found = result(measured)
         except BaseException as error:  # noqa: BLE001 - a failure is a result, whatever it is
-            traceback.print_exc()
+            if not isinstance(error, Interrupted):
+                traceback.print_exc()
             # What a signal to the whole job broke is no failure of the evaluation: let the guard end it.
-            if ending.wait(0.5):
+            if interruption.is_announced(within_s=0.5):
                 threading.Event().wait()
             failure, message = classified(error)
             print(f"failed: {failure}: {message}", flush=True)
@@ -159,7 +170,13 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
             return Measured({"value": synthetic(evaluation, assignment.configuration, assignment.seed)})
     if isinstance(evaluation, CommandEvaluation):
         with stages.stage("command"):
+            if evaluation.processes == "gpu":
+                return Measured(ranks.run(evaluation, assignment, directory, stages.interruption))
             return Measured(command.run(evaluation.command, assignment, directory))
+    from jobs import worker  # imports this module
+
+    if (shape := worker.shape(assignment)) != (1, 1):
+        return worker.measure(shape, directory, stages)
     with stages.stage("start"):
         from jobs import lora  # imports torch: seconds that the other kinds need not wait
     return lora.measure(evaluation, assignment, directory, stages)

@@ -14,6 +14,22 @@ from orchestrator.trial import Failure, Metric
 _LONGEST_MESSAGE = 2000  # characters; result.json fits the space that is reserved for it
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
+# What CUDA, its driver and NCCL say of a device or a link that is broken. "Device-side assert" and "illegal
+# memory access" are not among them: they are the program's.
+_HOST_FAULTS = (
+    "ecc error", "nvlink error", "no cuda-capable device", "busy or unavailable", "found no nvidia driver",
+    "driver initialization failed", "invalid device ordinal", "unspecified launch failure", "gpu is lost",
+    "fallen off the bus", "hardware stack error", "illegal instruction was encountered",
+    "system not yet initialized", "system has unsupported display driver", "cuda unknown error",
+    "cuda error: unknown error", "cuda error: initialization error", "driver/library version mismatch",
+    "unable to determine the device handle", "unhandled system error", "ncclsystemerror",
+)  # fmt: skip
+_BROKEN = (errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)  # a disk, a mount or a device
+_BY_NUMBER = {
+    **dict.fromkeys(_FULL, Failure.DISK_FULL),
+    **dict.fromkeys(_BROKEN, Failure.HOST_FAULT),
+    errno.ENOMEM: Failure.OUT_OF_MEMORY,
+}
 _OWN = tuple(str(Path(__file__).parents[1] / package) for package in ("jobs", "orchestrator"))
 
 
@@ -51,6 +67,11 @@ def names_memory(text: str) -> bool:
     return "MemoryError" in text or any(words in text.lower() for words in _NO_MEMORY)
 
 
+def names_host_fault(text: str) -> bool:
+    """True if `text`, an error's or a failed program's words, speaks of a device that cannot be used."""
+    return any(words in text.lower() for words in _HOST_FAULTS)
+
+
 def check_finite(metrics: Mapping[str, Metric | float]) -> None:
     """
     Raises:
@@ -82,10 +103,10 @@ def _failure_of(error: BaseException) -> Failure | None:  # noqa: PLR0911 - one 
         return Failure.OUT_OF_MEMORY
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY):
         return Failure.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return Failure.DISK_FULL
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return Failure.OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and names_host_fault(str(error)):
+        return Failure.HOST_FAULT
+    if isinstance(error, OSError) and error.errno in _BY_NUMBER:
+        return _BY_NUMBER[error.errno]
     if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
         return Failure.MISSING_INPUT
     return None
@@ -97,6 +118,8 @@ def _message_of(error: BaseException, failure: Failure) -> str:
     if failure is Failure.OUT_OF_MEMORY:
         remedy = "give the job more memory, or lower micro_batch_size or max_length in [evaluation]"
         return f"out of memory: {error or type(error).__name__}{_place(error)}: {remedy}"
+    if failure is Failure.HOST_FAULT:
+        return f"{type(error).__name__}: {error}{_place(error)}: another host may do it"
     if failure is Failure.DISK_FULL:
         where = getattr(error, "filename", None) or "the run's filesystem"
         return f"no space left on {where}: free some or raise the quota, then `orchestrator resume`"

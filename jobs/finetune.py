@@ -1,26 +1,34 @@
-"""LoRA fine-tuning: our own loop over the model in memory, on one device.
+"""LoRA fine-tuning: our own loop over the model in memory, by one process or several.
 
-The loss is that of LitGPT at micro-batch 1: the mean over samples of each sample's mean over its tokens. A
-larger micro-batch weights every sample by one over its length, so that it changes the speed and nothing else.
+Every process holds the whole model, computes the gradient of its share of each step's samples, and adds it to
+the others': only the adapters' gradients travel, and the adapters stay equal, bit for bit.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
 import torch
 from litgpt.lora import GPT
 
+from jobs import loss as objective
+from jobs import model as models
 from jobs.data import Sample
 from jobs.failure import diverged
+from jobs.group import ALONE, Group
+from jobs.interruption import Interrupted, Interruption
+from jobs.micro_batches import MicroBatches
+from jobs.training_state import State, TrainingStates
 from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
 
 _BETAS = (0.9, 0.95)  # LitGPT's recipes
 _CLIP = 1.0  # norm of the gradient
-_IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Recipe:
 
     steps: int
     batch_size: int
-    micro_batch_size: int
+    micro_batch_size: int | None  # None: as many as fit
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -75,7 +83,7 @@ def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int
     return Recipe(
         steps=steps,
         batch_size=batch_size,
-        micro_batch_size=min(evaluation.micro_batch_size, batch_size),
+        micro_batch_size=evaluation.micro_batch_size and min(evaluation.micro_batch_size, batch_size),
         learning_rate=wanted.learning_rate,
         weight_decay=wanted.weight_decay,
         warmup_steps=min(round(warmup * steps), steps - 1),
@@ -91,74 +99,191 @@ def finetune(
     *,
     seed: int,
     place: torch.device,
+    micro_batches: MicroBatches | None = None,
+    group: Group = ALONE,
+    states: TrainingStates | None = None,
+    interruption: Interruption | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Train the adapters of `model`, in place. Equal arguments give equal adapters, bit for bit.
 
+    With `states`, which only the group's leader has, it goes on from the furthest of them, keeps one now and
+    then, and one when interrupted. That changes no bit: the learning rate, the order of the samples and the
+    random numbers follow from the seed and the step, the rest is in the state.
+
     Raises:
-        EvaluationFailed: a loss or a gradient is not finite.
+        EvaluationFailed: a loss or a gradient is not finite, on all processes at the same step.
+        Interrupted: `interruption` was announced.
     """
-    torch.manual_seed(seed)  # dropout
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, betas=_BETAS, weight_decay=recipe.weight_decay)
+    if micro_batches is None:
+        micro_batches = MicroBatches.on(
+            place, model.config.padded_vocab_size, recipe.micro_batch_size, memory=None
+        )
+    training = _Training(
+        model, recipe, seed, place=place, micro_batches=micro_batches, group=group, interruption=interruption
+    )
+    if states is not None:
+        states.expect(models.adapters(model))
+    if (kept := group.from_leader(None if states is None else states.furthest())) is not None:
+        training.load(kept)
     order = _endless(len(samples), torch.Generator().manual_seed(seed))
-    begun, losses = time.perf_counter(), list[float]()
+    order = islice(order, training.step * recipe.batch_size, None)
     model.train()
-    for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
-        batch = [samples[next(order)] for _ in range(recipe.batch_size)]
-        loss = _backward(model, batch, recipe, place)
-        if not math.isfinite(loss):
-            raise diverged(f"the training loss is {loss} at step {step + 1} of {recipe.steps}")
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, _CLIP))
-        if not math.isfinite(norm):
-            raise diverged(f"the gradient's norm is {norm} at step {step + 1} of {recipe.steps}")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss)
-        progress(f"step {step + 1} of {recipe.steps}, loss {loss:.4f}")
+    while training.step < recipe.steps:
+        if states is not None and states.due():
+            states.save(training.step, training.state())
+        try:
+            loss = training.advance([samples[next(order)] for _ in range(recipe.batch_size)])
+        except Interrupted:  # half a step is nothing: the state is that between two
+            if states is not None:
+                states.save(training.step, training.state())
+            raise
+        progress(f"step {training.step} of {recipe.steps}, loss {loss:.4f}")
     model.eval()
-    last = losses[-max(1, recipe.steps // 10) :]
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in training.parameters):
         raise diverged(f"an adapter weight is not finite after step {recipe.steps}")
     return Trained(
-        loss=sum(last) / len(last),
-        samples=len(last) * recipe.batch_size,
+        loss=sum(training.losses) / len(training.losses),
+        samples=len(training.losses) * recipe.batch_size,
         steps=recipe.steps,
-        seconds=time.perf_counter() - begun,
+        seconds=training.seconds,
     )
 
 
-def sample_losses(model: GPT, batch: Sequence[Sample], place: torch.device) -> torch.Tensor:
-    """Mean loss of each sample over its own targets: (len(batch),), fp32."""
-    longest = max(len(sample.ids) for sample in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.int64)
-    targets = torch.full((len(batch), longest - 1), _IGNORED)
-    for row, sample in enumerate(batch):
-        tokens = torch.from_numpy(sample.ids).long()
-        ids[row, : len(tokens)] = tokens
-        targets[row, sample.first_target - 1 : len(tokens) - 1] = tokens[sample.first_target :]
-    # The last position predicts nothing; padding is to the right, so a causal model never sees it.
-    logits = model(ids[:, :-1].to(place)).float()
-    losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.to(place).flatten(), ignore_index=_IGNORED, reduction="none"
-    )
-    counts = torch.tensor([sample.targets for sample in batch], device=place)
-    return losses.view(len(batch), -1).sum(dim=1) / counts
+class _Training:
+    """A model in training, between two steps.
+
+    Attributes:
+        step: how many are done.
+        losses: of the last of them, as many as `Trained.loss` is the mean of.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        recipe: Recipe,
+        seed: int,
+        *,
+        place: torch.device,
+        micro_batches: MicroBatches,
+        group: Group,
+        interruption: Interruption | None,
+    ) -> None:
+        self._model, self._recipe, self._seed, self._place = model, recipe, seed, place
+        self._micro_batches, self._group = micro_batches, group
+        self._interruption = interruption or Interruption()
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self.parameters,
+            betas=_BETAS,
+            weight_decay=recipe.weight_decay,
+            fused=True if place.type == "cuda" else None,
+        )
+        self.step = 0
+        self.losses = deque[float](maxlen=max(1, recipe.steps // 10))
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this training, those before an interruption too."""
+        return time.perf_counter() - self._begun
+
+    def advance(self, batch: Sequence[Sample]) -> float:
+        """One step; its loss.
+
+        Raises:
+            EvaluationFailed: the loss or the gradient is not finite.
+            Interrupted: alone, before the step; in a group after it, so that all leave at the same one.
+        """
+        name = f"at step {self.step + 1} of {self._recipe.steps}"
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = self._recipe.rate(self.step)
+        loss, leaving = self._gradient(batch)
+        if not math.isfinite(loss):
+            raise diverged(f"the training loss is {loss} {name}")
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP))
+        if not math.isfinite(norm):
+            raise diverged(f"the gradient's norm is {norm} {name}")
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss)
+        self.step += 1
+        if leaving:
+            raise Interrupted
+        return loss
+
+    def _gradient(self, batch: Sequence[Sample]) -> tuple[float, bool]:
+        """Loss of the batch, its gradient in the parameters; and whether one of the group must leave."""
+        batch = sorted(batch, key=lambda sample: len(sample.ids))
+        share, loss = self._group.share(batch), None
+        while loss is None:  # too little memory: once more
+            loss = self._backward(share, len(batch), spare=batch[:1])
+        if self._group.size == 1:
+            return float(loss), False
+        for parameter in self.parameters:
+            if parameter.grad is None:  # fewer samples than processes
+                parameter.grad = torch.zeros_like(parameter)
+        leaving = torch.tensor(float(self._interruption.is_announced()), device=self._place)
+        self._group.add([loss, leaving, *(p.grad for p in self.parameters if p.grad is not None)])
+        return float(loss), bool(leaving)
+
+    def _backward(self, share: Sequence[Sample], whole: int, spare: Sequence[Sample]) -> torch.Tensor | None:
+        """Accumulate the gradient of the share's part of the batch's loss; its value: ().
+
+        Args:
+            share: of the batch, for this process.
+            whole: samples in the batch.
+            spare: what the model is given where others still have something for it.
+
+        Returns:
+            None if there was too little memory: the step begins again, with smaller micro-batches.
+        """
+        recipe, place, loss = self._recipe, self._place, torch.zeros((), device=self._place)
+        # Dropout's: what was drawn before, in steps that were not finished, leaves no trace.
+        torch.manual_seed(_derived(self._seed, self.step, self._group.rank))
+        lengths = [len(sample.ids) for sample in share]
+        try:
+            with self._micro_batches.applied(self._model):
+                mine = [[share[i] for i in rows] for rows in self._micro_batches.of(lengths)]
+                for samples, counts in self._group.padded(mine, spare):
+                    if self._group.size == 1:
+                        self._interruption.check()
+                    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+                        losses = objective.sample_losses(self._model, samples, place)
+                    part = losses.sum() * counts / whole
+                    part.backward()  # type: ignore[no-untyped-call]
+                    loss += part.detach()
+        except torch.OutOfMemoryError:
+            # In lockstep the others cannot begin the step again: the next trial takes less at once.
+            if not self._micro_batches.lessen(max(lengths)) or self._group.lockstep:
+                raise
+        else:
+            return loss
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        return None
+
+    def state(self) -> State:
+        """All that the rest of the training follows from."""
+        return {
+            "adapter": models.adapters(self._model),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "losses": list(self.losses),
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: State) -> None:
+        """Become what `state` was taken of."""
+        models.set_adapters(self._model, state["adapter"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.losses.extend(state["losses"])
+        self._begun = time.perf_counter() - state["seconds"]
 
 
-def _backward(model: GPT, batch: Sequence[Sample], recipe: Recipe, place: torch.device) -> float:
-    """Accumulate the gradient of the batch's loss; its value. Neighbours in length share a micro-batch."""
-    total = 0.0
-    batch = sorted(batch, key=lambda sample: len(sample.ids))
-    for first in range(0, len(batch), recipe.micro_batch_size):
-        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=recipe.bf16):
-            losses = sample_losses(model, batch[first : first + recipe.micro_batch_size], place)
-        loss = losses.sum() / len(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
+def _derived(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def _endless(count: int, generator: torch.Generator) -> Iterator[int]:

@@ -1,9 +1,10 @@
-"""Our model in memory as lm-eval sees one: log-likelihoods of continuations, and nothing else."""
+"""Our model in memory as lm-eval sees one: log-likelihoods of texts, and texts that it writes."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,22 @@ import torch
 from litgpt.lora import GPT
 from litgpt.tokenizer import Tokenizer
 from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from jobs.data import batches
 from jobs.failure import EvaluationFailed, diverged
+from jobs.generation import Prompt, generate
+from jobs.group import ALONE, Group
+from jobs.head import head_at
 from orchestrator.trial import Failure
 
 _LOGITS = 2**27  # elements at once: 512 MiB in fp32
+_WRITTEN = 256  # tokens at most, where a task does not say; lm-eval's own
 _TOKENS = {"cpu": 2048, "cuda": 16384}  # in a batch
 
 Request = tuple[tuple[str, str], list[int], list[int]]
@@ -28,29 +39,39 @@ def tokens_at_once(place: torch.device, vocabulary: int = 0) -> int:
     return min(tokens, max(1, _LOGITS // vocabulary)) if vocabulary else tokens
 
 
-class HeadAt(torch.nn.Module):
-    """The vocabulary head, at chosen positions only: most positions of a batch are context or padding."""
-
-    def __init__(self, head: torch.nn.Module) -> None:
-        super().__init__()
-        self.head = head
-        self.at: tuple[torch.Tensor, torch.Tensor] | None = None  # rows (p,), positions (p,)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits (p, vocabulary) of `hidden` (batch, length, width) at the p positions chosen."""
-        chosen: torch.Tensor = self.head(hidden if self.at is None else hidden[self.at])
-        return chosen
-
-
 class LitGPTModel(TemplateLM):  # type: ignore[misc]
-    """Scores continuations with a LitGPT model; what generates text is refused."""
+    """Scores continuations with a LitGPT model, and writes them."""
 
     def __init__(
-        self, model: GPT, tokenizer: Tokenizer, place: torch.device, progress: Callable[[str], None] = print
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        place: torch.device,
+        progress: Callable[[str], None] = print,
+        group: Group = ALONE,
     ) -> None:
         super().__init__()
+        # lm-eval deals the documents out by these two, and gathers what each process found.
+        self._rank, self._world_size, self.group = group.rank, group.size, group
         self._model, self._tokenizer, self._device, self._progress = model, tokenizer, place, progress
         self._longest = int(model.max_seq_length)
+        self._begins = _begins_texts(tokenizer)
+
+    def alone(self) -> LitGPTModel:
+        """The same model, by this process alone."""
+        return LitGPTModel(self._model, self._tokenizer, self._device, self._progress)
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Numbers of all processes, one behind the other."""
+        return torch.cat([one.reshape(-1) for one in self.group.gathered(tensor.cpu())])
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """What each process gave; None where `dst` is another."""
+        found = self.group.gathered(obj)
+        return found if self.group.rank == dst else None
+
+    def barrier(self) -> None:
+        self.group.gathered(None)
 
     @property
     def eot_token_id(self) -> int:
@@ -62,7 +83,7 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         return self.eot_token_id if bos is None else int(bos)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        bos = False if add_special_tokens is False else None  # None: as the tokenizer's files say
+        bos = self._begins and add_special_tokens is not False
         ids: list[int] = self._tokenizer.encode(string, bos=bos).tolist()
         return ids
 
@@ -76,8 +97,12 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         inputs = list(rows)
         found: list[tuple[float, bool] | None] = [None] * len(requests)
         done = 0
-        for batch in batches([len(row) for row in inputs], tokens_at_once(self._device)):
-            for index, score in self._scored([(inputs[i], rows[inputs[i]]) for i in batch], requests):
+        groups = list(batches([len(row) for row in inputs], tokens_at_once(self._device)))
+        for batch, counts in self.group.padded(groups, groups[-1]):
+            scores = self._scored([(inputs[i], rows[inputs[i]]) for i in batch], requests)
+            if not counts:
+                continue
+            for index, score in scores:
                 found[index] = score
             done += len(batch)
             self._progress(f"{done} of {len(inputs)} rows for {len(requests)} requests")
@@ -119,25 +144,98 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
 
     def _logits(self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Logits (p, vocabulary), fp32, of `ids` (batch, length) at p (row, position) pairs."""
-        head = HeadAt(self._model.lm_head)
-        head.at = rows.to(self._device), positions.to(self._device)
-        self._model.lm_head = head
-        try:
+        with head_at(self._model, rows.to(self._device), positions.to(self._device)):
             logits: torch.Tensor = self._model(ids.to(self._device))
-            return logits.float()
-        finally:
-            self._model.lm_head = head.head
+        return logits.float()
 
-    def loglikelihood_rolling(self, *_: Any, **__: Any) -> list[float]:
-        raise refused("the likelihood of whole texts")
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002
+        """Log-likelihood of each whole text, read through windows of the model's context."""
+        windows: list[Request] = []
+        owners: list[int] = []
+        for number, request in enumerate(requests):
+            rolling = get_rolling_token_windows(
+                token_list=self.tok_encode(request.args[0]),
+                prefix_token=self.prefix_token_id,
+                max_seq_len=self._longest,
+                context_len=1,
+            )
+            for context, continuation in map(make_disjoint_window, rolling):
+                windows.append((("", ""), context, continuation))
+                owners.append(number)
+        totals = [0.0] * len(requests)
+        for owner, (score, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+            totals[owner] += score
+        return totals
 
-    def generate_until(self, *_: Any, **__: Any) -> list[str]:
-        raise refused("generated text")
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+        """What the model writes after each context, up to the first of the texts that end it."""
+        drawn = Counter[str]()  # a task may ask for several texts after one context: each has its own seed
+        prompts = []
+        for request in requests:
+            context, asked = request.args
+            prompts.append(self._prompt(context, asked, drawn[context]))
+            drawn[context] += 1
+        written = generate(
+            self._model,
+            prompts,
+            eos=self.eot_token_id,
+            decode=self._decoded,
+            place=self._device,
+            group=self.group,
+            progress=self._progress,
+        )
+        pairs = zip(map(self._decoded, written), prompts, strict=True)
+        return [postprocess_generated_text(text, list(prompt.stop), None) for text, prompt in pairs]
+
+    def _prompt(self, context: str, asked: dict[str, Any], draw: int = 0) -> Prompt:
+        """
+        Args:
+            context: what goes before.
+            asked: settings of the task.
+            draw: how many texts after the same context came before this one.
+
+        Raises:
+            EvaluationFailed: the task wants what is not done here.
+        """
+        settings = dict(normalize_gen_kwargs(asked, _WRITTEN))
+        longest, until = settings.pop("max_gen_toks"), settings.pop("until", None)
+        sampled = settings.pop("do_sample", None)
+        temperature = settings.pop("temperature", 0.0) if sampled is not False else 0.0
+        top_k, top_p = settings.pop("top_k", 0) or 0, settings.pop("top_p", 1.0) or 1.0
+        settings.pop("temperature", None)
+        if settings:
+            raise refused(f"text generated with {', '.join(sorted(settings))}")
+        if (room := self._longest - longest) < 1:
+            raise EvaluationFailed(
+                Failure.BAD_DATA,
+                f"a task has {longest} tokens written, and the model reads {self._longest}: "
+                "lower max_gen_toks in the task",
+            )
+        named = f"{draw}:{context}" if draw else context
+        seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:6], "big")
+        ids = tuple(self.tok_encode(context)[-room:]) or (self.prefix_token_id,)
+        stop = tuple(handle_stop_sequences(until, eos=None))
+        return Prompt(ids, longest, stop, float(temperature), int(top_k), float(top_p), seed)
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(torch.tensor(ids)) if ids else ""
+        return text
+
+
+def _begins_texts(tokenizer: Tokenizer) -> bool:
+    """True if a text to score begins with the special token, as for lm-eval's Hugging Face model.
+
+    LitGPT cuts off what tokenizer.json puts there, unless tokenizer_config.json or the model's name asks
+    for it.
+    """
+    if tokenizer.use_bos or tokenizer.backend != "huggingface":
+        return bool(tokenizer.use_bos)
+    return bool(tokenizer.processor.encode("a").ids[:1] == [tokenizer.bos_id])
 
 
 def refused(what: str) -> EvaluationFailed:
     return EvaluationFailed(
         Failure.BAD_DATA,
         f"a task scores {what}, which this evaluation does not do: "
-        "use multiple-choice tasks, or a `command` evaluation of your own",
+        "use another task, or a `command` evaluation of your own",
     )

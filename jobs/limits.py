@@ -12,6 +12,8 @@ import yaml
 from orchestrator.errors import InputError
 from orchestrator.evaluation import Projection
 
+CONFIG = "model_config.yaml"  # in a LitGPT checkpoint
+
 
 def rank_limits(model_config: Path, layers: Sequence[Projection]) -> dict[Projection, int]:
     """Layer -> the highest rank that means anything there: the lesser of its in- and out-features.
@@ -43,16 +45,33 @@ def lora_problems(model_config: Path, layers: Sequence[Projection], highest_rank
     return problems
 
 
+def length_problems(model_config: Path, max_length: int) -> list[str]:
+    """Why sequences of `max_length` tokens cannot be had of this model; empty if they can.
+
+    Raises:
+        InputError: the file is missing or malformed.
+    """
+    try:
+        longest = int(_shape(model_config).get("block_size", 4096))  # LitGPT's own default
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{model_config}: block_size is no number ({error})") from error
+    if max_length <= longest:
+        return []
+    return [f"max_length = {max_length}: {model_config.parent.name} reads {longest} tokens at most: lower it"]
+
+
 def tied(checkpoint: Path) -> bool:
     """True if the checkpoint's Hugging Face configuration says that head and embedding are one matrix."""
-    path = checkpoint / "config.json"
-    if not path.is_file():
-        return False
+    return bool(hugging_face(checkpoint).get("tie_word_embeddings"))
+
+
+def hugging_face(checkpoint: Path, name: str = "config.json") -> Mapping[str, Any]:
+    """The checkpoint's Hugging Face configuration, or another JSON file; empty where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and bool(content.get("tie_word_embeddings"))
+        content = json.loads((checkpoint / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _shape(path: Path) -> Mapping[str, Any]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from jobs.data import Sample, nested, tokenized
+from jobs import sandbox
+from jobs.attempt import checkpoint
+from jobs.data import Sample, cut_short, nested, tokenized
 from jobs.failure import EvaluationFailed, one_line
 from jobs.prepared import Prepared, digest, library_files, require_prepared, thaw
 from jobs.stages import Stages
@@ -20,18 +25,30 @@ from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation, LocalTask
 from orchestrator.trial import Assignment, Configuration, Failure, Metric
 
 if TYPE_CHECKING:
+    import torch
     from litgpt.lora import GPT
 
     from jobs.evaluate import Measured
     from jobs.finetune import Recipe, Trained
-
-_ADAPTER = "adapter.pth"
+    from jobs.group import Group
+    from jobs.micro_batches import MicroBatches
 
 
 def measure(
-    evaluation: LitGPTEvaluation, assignment: Assignment, directory: Path, stages: Stages
+    evaluation: LitGPTEvaluation,
+    assignment: Assignment,
+    directory: Path,
+    stages: Stages,
+    group: Group | None = None,
 ) -> Measured:
     """Metrics of the base model fine-tuned as the configuration says; of the base itself if that is empty.
+
+    Args:
+        evaluation: what to do.
+        assignment: with which configuration.
+        directory: of the attempt.
+        stages: takes note of what is done.
+        group: the processes that do it; None: this one alone. Only the leader's metrics are those of all.
 
     Raises:
         EvaluationFailed: for a known reason; any other exception is a defect, or the host's.
@@ -40,22 +57,25 @@ def measure(
 
     cache = Path(assignment.cache)
     wanted = hyperparameters(assignment.configuration)
-    try:
-        prepared = require_prepared(evaluation, cache, sources=False)
-    except InputError as error:
-        raise EvaluationFailed(Failure.MISSING_INPUT, "; ".join(error.problems)) from error
+    prepared = _required(evaluation, cache)
     os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
-    with stages.stage("imports"):
+    with stages.stage("imports"), _uncollected():
         import torch
 
-        _set_up(torch)
-        from jobs import finetune, model, score
+        from jobs import finetune, model, score, sharding
+        from jobs.group import ALONE
+        from jobs.micro_batches import MicroBatches
 
+        if group is None:
+            set_up()
+        group = group or ALONE
     with stages.stage("load"):
-        place = model.device()
+        place = group.place or model.device(assignment.gpus)
         train, val = (
-            _samples(thaw(one), evaluation, prepared, cache) for one in (prepared.train, prepared.val)
+            samples(thaw(one), evaluation, prepared, cache) for one in (prepared.train, prepared.val)
         )
+        for name, documents in (("training", train), ("held out", val)):
+            stages.say(f"{name}: {cut_short(documents, evaluation.max_length)}")
         train = nested(train, evaluation.fidelity)
         net = model.load(
             Path(prepared.model),
@@ -64,27 +84,68 @@ def measure(
             precision=evaluation.precision,
             seed=assignment.seed,
             place=place,
+            group=group,
+            sharded=evaluation.sharded,
+            quantized=evaluation.quantize is not None,
         )
+        group = replace(group, lockstep=sharding.is_sharded(net))
+        if group.lockstep:
+            stages.say(f"the model's weights are in shards over {group.size} processes")
     metrics: dict[str, Metric] = {}
     versions = {"inputs": prepared.digest[:16]}
     if wanted is not None:
         with stages.stage("train"):
             recipe = finetune.recipe(evaluation, wanted, len(train))
-            key = digest([prepared.digest, assignment.configuration, assignment.seed, asdict(recipe)])
-            folder = directory / "checkpoint"
-            trained = _trained(net, train, recipe, assignment.seed, folder=folder, key=key, stages=stages)
+            decisive: list[Any] = [prepared.digest, evaluation.model_dump(mode="json"), asdict(recipe)]
+            decisive += [assignment.configuration, assignment.seed, torch.__version__, place.type, group.size]
+            key = digest(decisive)
+            folder = checkpoint(assignment, directory)
+            micro_batches = MicroBatches.on(
+                place,
+                net.config.padded_vocab_size,
+                recipe.micro_batch_size,
+                memory=_memory(evaluation, prepared, place, cache),
+            )
+            trained = _trained(
+                net,
+                train,
+                recipe,
+                assignment.seed,
+                folder=folder,
+                key=key,
+                stages=stages,
+                group=group,
+                micro_batches=micro_batches,
+            )
             versions["adapter"] = adapter_digest(net)
-            model.merge(net)
+            if group.lockstep or evaluation.quantize:
+                model.narrow(net)
+            else:
+                model.merge(net)
         metrics["train_loss"] = Metric(value=trained.loss, n=trained.samples)
         metrics["train_seconds"] = Metric(value=trained.seconds)
     net.eval()
     with stages.stage("validate"):
-        held_out = val[: evaluation.val_documents]
-        metrics["val_loss"] = score.validation_loss(net, held_out, place, stages.progress)
+        held_out = nested(val[: evaluation.val_documents], evaluation.score_fidelity)
+        metrics["val_loss"] = score.validation_loss(net, held_out, place, stages.progress, group)
     if evaluation.tasks:
         with stages.stage("score"):
-            metrics |= _task_scores(net, evaluation, prepared, stages)
+            metrics |= _task_scores(net, evaluation, prepared, stages, group)
     return Measured(metrics, model.device_name(place), versions)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is made inside stays: to look for garbage in it costs seconds, now and when the process ends."""
+    if "litgpt" in sys.modules:  # nothing is to be made: what there is may be garbage
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def hyperparameters(configuration: Configuration) -> Hyperparameters | None:
@@ -102,6 +163,17 @@ def hyperparameters(configuration: Configuration) -> Hyperparameters | None:
         raise EvaluationFailed(Failure.BAD_DATA, f"configuration: {one_line(wrong)}: mend [space]") from error
 
 
+def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, place: torch.device, cache: Path) -> Path:
+    """The file that remembers how much of such a training such a device takes at once."""
+    import torch
+
+    size = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else 0
+    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
+    what = [[mark.model_dump(mode="json") for mark in prepared.model_files], kind, size]
+    what += [evaluation.max_length, evaluation.precision, list(evaluation.lora_layers), torch.__version__]
+    return cache / "micro-batches" / f"{digest(what)[:32]}.json"
+
+
 def adapter_digest(net: GPT) -> str:
     from jobs import model
 
@@ -111,18 +183,26 @@ def adapter_digest(net: GPT) -> str:
     return hashed.hexdigest()[:16]
 
 
-def _set_up(torch: Any) -> None:
-    """As many threads as the scheduler gave cores, and kernels that give the same bits every time."""
+def set_up(processes: int = 1) -> None:
+    """As many threads as the scheduler gave cores, and kernels that give the same bits every time.
+
+    Args:
+        processes: that share this host's cores.
+    """
+    import torch
+
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if "OMP_NUM_THREADS" not in os.environ:
         given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-        torch.set_num_threads(int(given) if given.isdigit() else len(os.sched_getaffinity(0)))
+        cores = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // processes))
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def _samples(
+def samples(
     data: Sequence[Any], evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path
 ) -> list[Sample]:
+    """`data` as this evaluation tokenizes it."""
     return tokenized(
         data,
         Path(prepared.model),
@@ -134,42 +214,63 @@ def _samples(
 
 
 def _trained(
-    net: GPT, samples: Sequence[Sample], recipe: Recipe, seed: int, *, folder: Path, key: str, stages: Stages
+    net: GPT,
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    seed: int,
+    *,
+    folder: Path,
+    key: str,
+    stages: Stages,
+    group: Group,
+    micro_batches: MicroBatches,
 ) -> Trained:
-    """Train, or take the adapter that this attempt trained before its job was requeued."""
-    import torch
-
+    """Train, or go on from what this trial had trained when it was interrupted."""
     from jobs import finetune, model
+    from jobs.training_state import TrainingStates
 
-    path = folder / _ADAPTER
-    if path.is_file():
-        kept = torch.load(path, weights_only=True)
-        if kept["key"] == key:
-            stages.say(f"the adapter in {path} is used: this attempt trained it before it was interrupted")
-            model.set_adapters(net, kept["adapter"])
-            return finetune.Trained(**kept["trained"])
-    place = next(net.parameters()).device
+    states = TrainingStates(folder, key, recipe.steps, stages) if group.leads else None
+    if (kept := group.from_leader(None if states is None else states.finished())) is not None:
+        stages.say(f"the adapter in {folder} is used: this trial trained it before its interruption")
+        model.set_adapters(net, kept["adapter"])
+        return finetune.Trained(**kept["trained"])
+    place = next(one for one in net.parameters() if one.requires_grad).device
     stages.say(f"{recipe.steps} steps of {recipe.batch_size} samples out of {len(samples)}")
-    trained = finetune.finetune(net, samples, recipe, seed=seed, place=place, progress=stages.progress)
-    stages.say(f"loss {trained.loss:.4f}")
-    state = model.adapters(net)
-    if recipe.learning_rate > 0 and model.is_untouched(state):
-        raise RuntimeError(
-            f"{recipe.steps} steps at learning rate {recipe.learning_rate:g} changed no adapter weight"
-        )
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{_ADAPTER}"
-    torch.save({"key": key, "adapter": state, "trained": asdict(trained)}, temporary)
-    temporary.replace(path)
+    with stages.interruption.savable():
+        try:
+            trained = finetune.finetune(
+                net,
+                samples,
+                recipe,
+                seed=seed,
+                place=place,
+                micro_batches=micro_batches,
+                group=group,
+                states=states,
+                interruption=stages.interruption,
+                progress=stages.progress,
+            )
+        except EvaluationFailed:
+            if states is not None:
+                states.clear()  # what diverged diverges again
+            raise
+        stages.say(f"loss {trained.loss:.4f}")
+        state = model.adapters(net)
+        if recipe.learning_rate > 0 and model.is_untouched(state):
+            raise RuntimeError(
+                f"{recipe.steps} steps at learning rate {recipe.learning_rate:g} changed no adapter weight"
+            )
+        if states is not None:
+            states.finish({"adapter": state, "trained": asdict(trained)})
     return trained
 
 
 def _task_scores(
-    net: GPT, evaluation: LitGPTEvaluation, prepared: Prepared, stages: Stages
+    net: GPT, evaluation: LitGPTEvaluation, prepared: Prepared, stages: Stages, group: Group
 ) -> dict[str, Metric]:
     from litgpt.tokenizer import Tokenizer
 
-    from jobs import language_model, score, tasks
+    from jobs import code_eval, language_model, score, tasks
 
     local, documents, suites = [], [], []
     for task, ready in zip(evaluation.tasks, prepared.tasks, strict=True):
@@ -181,6 +282,19 @@ def _task_scores(
             suites.append(tasks.stock_suite(task, ready.folders))
     if local:
         suites.insert(0, tasks.local_suite(local, documents))
+    suites = [replace(suite, fidelity=evaluation.score_fidelity) for suite in suites]
     place = next(net.parameters()).device
-    scorer = language_model.LitGPTModel(net, Tokenizer(prepared.model), place, stages.progress)
-    return score.task_scores(scorer, suites)
+    scorer = language_model.LitGPTModel(net, Tokenizer(prepared.model), place, stages.progress, group)
+    with code_eval.running() if evaluation.executes_code else nullcontext():
+        return score.task_scores(scorer, suites)
+
+
+def _required(evaluation: LitGPTEvaluation, cache: Path) -> Prepared:
+    """What must be there before any time of a GPU is spent."""
+    try:
+        prepared = require_prepared(evaluation, cache, sources=False)
+    except InputError as error:
+        raise EvaluationFailed(Failure.MISSING_INPUT, "; ".join(error.problems)) from error
+    if evaluation.executes_code:
+        sandbox.require()
+    return prepared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from litgpt.lora import GPT, Config, LoRALinear, mark_only_lora_as_trainable, merge_lora_weights
 
-from jobs.failure import EvaluationFailed, diverged
+from jobs import quantization, sharding
+from jobs.failure import EvaluationFailed, diverged, one_line
+from jobs.group import ALONE, Group
 from jobs.limits import lora_problems
 from orchestrator.evaluation import Hyperparameters, Projection
 from orchestrator.trial import Failure
@@ -19,8 +22,47 @@ from orchestrator.trial import Failure
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device(gpus: int = 0, index: int = 0) -> torch.device:
+    """A GPU this job has, once it was seen to work; the CPU if it has none.
+
+    A PyTorch without CUDA means the CPU, whatever the job was given; so does ORCHESTRATOR_DEVICE=cpu.
+
+    Args:
+        gpus: how many the job asked for.
+        index: which of them.
+
+    Raises:
+        EvaluationFailed: the job has a GPU that cannot be used.
+    """
+    built = torch.version.cuda is not None or torch.version.hip is not None
+    if not built or os.environ.get("ORCHESTRATOR_DEVICE") == "cpu":
+        return torch.device("cpu")
+    given = assigned(os.environ, gpus)
+    if not torch.cuda.is_available():
+        if not given:
+            return torch.device("cpu")
+        raise EvaluationFailed(
+            Failure.HOST_FAULT,
+            f"this job was given a GPU ({given}) and PyTorch finds none that works; "
+            'to run on the CPU on purpose: environment.ORCHESTRATOR_DEVICE = "cpu" in the profile',
+        )
+    place = torch.device("cuda", index)
+    try:
+        torch.zeros(1, device=place).add_(1).item()
+    except RuntimeError as error:  # out of memory too: nobody else is to be on it
+        raise EvaluationFailed(
+            Failure.HOST_FAULT,
+            f"the GPU of this job ({given or 'cuda'}) cannot be used: {one_line(str(error))}",
+        ) from error
+    return place
+
+
+def assigned(environment: Mapping[str, str], gpus: int) -> str:
+    """What says that this job has a GPU, in words; "" if nothing does."""
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+        if (value := environment.get(name, "").strip()) and value not in ("-1", "NoDevFiles"):
+            return f"{name}={value}"
+    return f"gpus = {gpus} in the profile" if gpus else ""
 
 
 def device_name(place: torch.device) -> str:
@@ -39,13 +81,18 @@ def load(
     precision: str,
     seed: int,
     place: torch.device,
+    group: Group = ALONE,
+    sharded: bool | None = None,
+    quantized: bool = False,
 ) -> GPT:
     """The model with fresh adapters (A drawn from `seed`, B zero); without any if there is nothing to train.
 
     Raises:
         EvaluationFailed: the checkpoint does not hold the model its configuration describes, or cannot take
-            such adapters.
+            such adapters; or this device cannot have it quantized.
     """
+    if quantized:
+        quantization.require(place)
     lora: dict[str, Any] = {}
     if hyperparameters is not None:
         rank = hyperparameters.lora_rank
@@ -60,9 +107,13 @@ def load(
             Failure.BAD_DATA,
             f"lora_layers: 'head': {checkpoint.name} ties its head to its embedding: leave it out",
         )
+    weight_bytes = sum(tensor.numel() for tensor in state.values()) * DTYPES[precision].itemsize
+    in_shards = not quantized and sharding.is_asked(sharded, weight_bytes, place, group)
     with torch.device("meta"):  # no memory and no time for weights that are mapped in a moment
         model = GPT(Config.from_file(checkpoint / "model_config.yaml", **lora))
-    moved = {name: tensor.to(device=place, dtype=DTYPES[precision]) for name, tensor in state.items()}
+    # Sharding moves a block at a time, quantizing a matrix.
+    target = torch.device("cpu") if in_shards or quantized else place
+    moved = {name: tensor.to(device=target, dtype=DTYPES[precision]) for name, tensor in state.items()}
     try:
         result = model.load_state_dict(moved, strict=False, assign=True)
     except RuntimeError as error:
@@ -72,7 +123,11 @@ def load(
         raise _misfit(checkpoint, f"absent: {absent[:3]}, unexpected: {result.unexpected_keys[:3]}")
     model.cos, model.sin = model.rope_cache(device=place)
     _draw_adapters(model, seed, place)
+    if quantized:
+        quantization.quantize(model, place)
     mark_only_lora_as_trainable(model)
+    if in_shards:
+        sharding.shard(model, place, group)
     return model
 
 
@@ -121,6 +176,13 @@ def merge(model: GPT) -> None:
         for module in _adapted(model):
             if not bool(torch.isfinite(module.linear.weight).all()):
                 raise diverged("a merged weight is not finite: this configuration's adapter is out of range")
+
+
+def narrow(model: GPT) -> None:
+    """Give adapters that stay beside their weights the type that the model computes in, as merging would."""
+    for module in _adapted(model):
+        for matrix in (module.lora_A, module.lora_B):
+            matrix.data = matrix.data.to(model.transformer.wte.weight.dtype)
 
 
 def _adapted(model: GPT) -> list[Any]:

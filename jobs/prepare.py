@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
-
-from jobs import demo
-from jobs.data import Instruction, read_instructions, split, tokenized
+from jobs import data_sources, demo, proof, task_file
+from jobs.data import cut_short, tokenized
+from jobs.failure import is_full_disk
+from jobs.instructions import Instruction
 from jobs.prepared import (
     DEMO,
     MODEL_FILES,
@@ -26,10 +27,11 @@ from jobs.prepared import (
     library_files,
     manifest_path,
     require_prepared,
+    size_text,
 )
 from jobs.tasks import read_documents
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation, LocalTask, StockTask
+from orchestrator.evaluation import LitGPTEvaluation, LocalTask, StockTask, TaskFile
 from orchestrator.files import dumps, publish
 
 Report = Callable[[str], None]
@@ -47,13 +49,34 @@ def prepare(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prepar
     Raises:
         InputError: every problem found, of model, data and tasks at once.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    # Where a filesystem has no locks two may work at once: every file appears whole, the second only redoes.
-    with FileLock(cache / "prepare.lock"):
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{cache}: cannot be made ({error.strerror}): correct shared_dir in the profile"
+        ) from error
+    with _alone(cache, report):
         try:
             return require_prepared(evaluation, cache)
         except InputError:
             return _prepared(evaluation, cache, report)
+
+
+@contextmanager
+def _alone(cache: Path, report: Report) -> Iterator[None]:
+    """One `prepare` at a time, so that the second finds what the first brought.
+
+    Where a filesystem has no locks two may work at once: every file appears whole, the second only redoes.
+    """
+    with (cache / "prepare.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"another `prepare` is at work in {cache}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            report(f"{cache}: has no locks ({error.strerror}): a second `prepare` would do the same again")
+        yield
 
 
 def _prepared(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prepared:
@@ -61,7 +84,7 @@ def _prepared(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prep
     made = demo.build(cache, report) if _wants_demo(evaluation) else None
     problems: list[str] = []
     model = _collected(problems, lambda: _model(evaluation, cache, made, report))
-    data = _collected(problems, lambda: _data(evaluation, made, report))
+    data = _collected(problems, lambda: data_sources.gather(evaluation, cache, made, report))
     tasks = [_collected(problems, partial(_task, task, cache, made, report)) for task in evaluation.tasks]
     if model is None or data is None or problems:
         raise InputError(problems)
@@ -77,10 +100,13 @@ def _prepared(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prep
         _model_digest(model),
         [one.sha256 for one in frozen],
         [[task.name, task.file.sha256 if task.file else ""] for task in files],
+        [Path(folder).name for task in files for folder in task.folders if Path(folder).is_absolute()],
     ]
     sources += [
         Path(task.file) for task in evaluation.tasks if isinstance(task, LocalTask) and task.file != DEMO
     ]
+    for task in evaluation.tasks:
+        sources += task_file.sources(task) if isinstance(task, TaskFile) else []
     result = Prepared(
         digest=digest(content),
         model=str(model),
@@ -90,11 +116,27 @@ def _prepared(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prep
         val=frozen[1],
         tasks=tuple(files),
     )
+    report("loading all of it once more, without a network")
+    result = proof.prove(evaluation, result, cache)
+    _say_what_hosts_read(result, cache, report)
     path = manifest_path(evaluation, cache)
     path.parent.mkdir(exist_ok=True)
     publish(path, dumps(result.model_dump(mode="json")))
     report(f"prepared: {path}")
     return result
+
+
+def _say_what_hosts_read(prepared: Prepared, cache: Path, report: Report) -> None:
+    sizes = {prepared.model: sum(mark.bytes for mark in prepared.model_files)}
+    frozen = [prepared.train, prepared.val, *(task.file for task in prepared.tasks if task.file)]
+    sizes |= {one.path: Path(one.path).stat().st_size for one in frozen}
+    sizes[str(cache / "tokens")] = sum(path.stat().st_size for path in (cache / "tokens").glob("*.npz"))
+    for mark in {mark.path: mark for task in prepared.tasks for mark in task.data}.values():
+        folder = str(Path(mark.path).parent)
+        sizes[folder] = sizes.get(folder, 0) + mark.bytes
+    report(f"hosts need no network: they read this, and the Python environment {sys.prefix}")
+    for path, count in sizes.items():
+        report(f"  {size_text(count):>10}  {path}")
 
 
 def _collected(problems: list[str], work: Callable[[], T]) -> T | None:
@@ -103,9 +145,10 @@ def _collected(problems: list[str], work: Callable[[], T]) -> T | None:
     except InputError as error:
         problems.extend(error.problems)
     except OSError as error:
-        problems.append(
-            f"{error.filename or 'cache'}: {error.strerror or error}: check the path and its permissions"
+        remedy = (
+            "make room and prepare again" if is_full_disk(error) else "check the path and its permissions"
         )
+        problems.append(f"{error.filename or 'cache'}: {error.strerror or error}: {remedy}")
     return None
 
 
@@ -122,7 +165,10 @@ def _model(evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, re
     elif Path(name).is_absolute():
         path = Path(name)
     else:
-        path = _downloaded(name, cache, report)
+        # The hub's library reads where its caches are as it is imported.
+        from jobs.hub_checkpoint import hub_checkpoint
+
+        path = hub_checkpoint(name, cache, report)
     from jobs import checkpoint  # imports torch and litgpt
 
     checkpoint.check(path, evaluation)
@@ -130,74 +176,9 @@ def _model(evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, re
     return path
 
 
-def _downloaded(repository: str, cache: Path, report: Report) -> Path:
-    """The checkpoint of a Hugging Face id, fetched and converted in a temporary directory, then renamed."""
-    path = cache / "models" / repository
-    if path.is_dir():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report(f"model: fetching {repository} from the Hugging Face hub")
-    from litgpt.scripts.download import download_from_hub
-
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache / "models") as folder:
-        fetched = Path(folder) / repository
-        try:
-            download_from_hub(
-                repository, access_token=os.environ.get("HF_TOKEN"), checkpoint_dir=Path(folder)
-            )
-        except Exception as error:
-            # LitGPT and the hub raise a dozen classes for: offline, no such name, gated, interrupted.
-            text = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"model: {repository!r} could not be fetched: {type(error).__name__}: {text}: check the "
-                "name, the network here, and HF_TOKEN if it is gated; or give a LitGPT checkpoint directory"
-            ) from error
-        if not (fetched / "lit_model.pth").is_file():
-            raise InputError(
-                f"model: {repository!r} is not one that LitGPT knows (`litgpt download list`): "
-                "give one of those, or a LitGPT checkpoint directory"
-            )
-        for pattern in ("*.bin", "*.safetensors"):  # as large as the converted file, and never read again
-            for original in fetched.glob(pattern):
-                original.unlink()
-        shutil.rmtree(fetched / ".cache", ignore_errors=True)
-        fetched.rename(path)
-    return path
-
-
-def _data(
-    evaluation: LitGPTEvaluation, made: demo.Demo | None, report: Report
-) -> tuple[list[Instruction], list[Instruction], list[Path]]:
-    """Training and held-out instructions, and the user's files they came from."""
-    if evaluation.data == DEMO:
-        assert made is not None
-        train = read_instructions(made.train)
-        sources, held_out = [], made.val
-    else:
-        train = read_instructions(_file(evaluation.data, "data"))
-        sources = [Path(evaluation.data)]
-        held_out = None
-    if evaluation.val_data is not None:
-        held_out = _file(evaluation.val_data, "val_data")
-        sources.append(held_out)
-    if held_out is not None:
-        val = read_instructions(held_out)
-    elif len(train) < 2:
-        raise InputError(f"{evaluation.data}: holds one instruction: give more, or val_data")
-    else:
-        train, val = split(train, evaluation.val_fraction)
-    report(f"data: {len(train)} instructions to train on, {len(val)} held out")
-    return train, val, sources
-
-
-def _file(name: str, key: str) -> Path:
-    path = Path(name)
-    if not path.is_file():
-        raise InputError(f"{key}: {name}: no such file: give a JSON or JSONL file in Alpaca layout")
-    return path
-
-
-def _task(task: LocalTask | StockTask, cache: Path, made: demo.Demo | None, report: Report) -> PreparedTask:
+def _task(
+    task: LocalTask | StockTask | TaskFile, cache: Path, made: demo.Demo | None, report: Report
+) -> PreparedTask:
     if isinstance(task, LocalTask):
         if task.file == DEMO:
             assert made is not None
@@ -209,21 +190,12 @@ def _task(task: LocalTask | StockTask, cache: Path, made: demo.Demo | None, repo
         documents = read_documents(task.model_copy(update={"limit": None}), path)
         report(f"task {task.name}: {len(documents)} items")
         return PreparedTask(name=task.name, file=freeze(documents, cache))
-    from jobs.tasks import stock_folders, stock_suite
+    if isinstance(task, TaskFile):
+        report(f"task {task.name}: {task.yaml}")
+        return task_file.freeze_task(task, cache)
+    from jobs.stock_task import prepared_stock_task
 
-    folders = stock_folders(task.name)
-    try:
-        suite = stock_suite(task, folders)
-    except InputError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"tasks: {task.name!r}: its data set could not be fetched: {type(error).__name__}: {text}: "
-            "check the network of this host, or give the task as a JSONL file"
-        ) from error
-    report(f"task {task.name}: {len(suite.loaded['tasks'])} of lm-eval's tasks")
-    return PreparedTask(name=task.name, folders=tuple(folders))
+    return prepared_stock_task(task, cache, report)
 
 
 def _tokenize(
@@ -241,10 +213,8 @@ def _tokenize(
         raise InputError(
             f"max_length = {evaluation.max_length}: no instruction has anything left to learn: raise it"
         )
-    cut = sum(len(sample.ids) == evaluation.max_length for sample in samples)
-    report(
-        f"tokens: {sum(len(sample.ids) for sample in samples)} in {len(samples)} documents, {cut} cut short"
-    )
+    tokens = sum(len(sample.ids) for sample in samples)
+    report(f"tokens: {tokens} in {cut_short(samples, evaluation.max_length)}")
 
 
 def _model_digest(model: Path) -> str:

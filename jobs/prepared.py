@@ -19,12 +19,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation, LocalTask, StockTask
+from orchestrator.evaluation import DEMO as DEMO  # noqa: PLC0414 - for all that prepare
+from orchestrator.evaluation import LitGPTEvaluation, StockTask
 from orchestrator.files import dumps, publish
 from orchestrator.trial import Record
 
-DEMO = "demo"  # in place of a model, a data file or a task's file
-_LAYOUT = 1  # of the manifest; a new one makes every study be prepared again
+_LAYOUT = 3  # of the manifest; a new one makes every study be prepared again
 _REMEDY = "run `orchestrator prepare STUDY` on the login node"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "generation_config.json")
 MODEL_FILES = ("model_config.yaml", *TOKENIZER_FILES, "config.json")
@@ -61,11 +61,18 @@ class Frozen(Record):
 
 
 class PreparedTask(Record):
-    """A local task's documents, or the folders of lm-eval that define a stock task."""
+    """A local task's documents, or the folders that define a stock task (in lm-eval) or a task of the user's.
+
+    Attributes:
+        data: files of the shared cache that hold the data sets of a stock task.
+        metrics: what it was seen to give, as "task/metric"; empty if that cannot be known beforehand.
+    """
 
     name: str
     file: Frozen | None = None
     folders: tuple[str, ...] = ()
+    data: tuple[FileMark, ...] = ()
+    metrics: tuple[str, ...] = ()
 
 
 class Prepared(Record):
@@ -90,10 +97,11 @@ class Prepared(Record):
 def manifest_path(evaluation: LitGPTEvaluation, cache: Path) -> Path:
     """Where the manifest is; one for all evaluations that read the same things."""
     tasks: list[Any] = [
-        task.model_dump(exclude={"limit"}) if isinstance(task, LocalTask) else task.name
-        for task in evaluation.tasks
+        task.model_dump(exclude={"limit", "num_fewshot"}, exclude_defaults=True) for task in evaluation.tasks
     ]
-    what = [_LAYOUT, evaluation.model, evaluation.data, evaluation.val_data, evaluation.val_fraction, tasks]
+    data = [source.model_dump() for source in evaluation.sources]
+    what = [_LAYOUT, evaluation.model, data, evaluation.val_data, evaluation.val_fraction, tasks]
+    what += [evaluation.prompt_style, evaluation.max_length, evaluation.mask_prompt]  # of the tokens proven
     return cache / "prepared" / f"{digest(what)[:32]}.json"
 
 
@@ -118,6 +126,7 @@ def require_prepared(evaluation: LitGPTEvaluation, cache: Path, *, sources: bool
     except (ValidationError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}): remove it and {_REMEDY}") from error
     marks = prepared.model_files + (prepared.sources if sources else ())
+    marks += tuple(mark for task in prepared.tasks for mark in task.data)
     problems = [f"{changed}: {_REMEDY}" for mark in marks if (changed := mark.changed())]
     frozen = [prepared.train, prepared.val, *(task.file for task in prepared.tasks if task.file)]
     problems += [
@@ -164,6 +173,15 @@ def library_files(cache: Path) -> dict[str, str]:
         "HF_MODULES_CACHE": str(home / "modules"),
         "MPLCONFIGDIR": str(cache / "matplotlib"),  # LitGPT imports Lightning, which imports matplotlib
     }
+
+
+def size_text(count: float) -> str:
+    """`count` bytes for people."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def stock_tasks(evaluation: LitGPTEvaluation) -> list[StockTask]:

@@ -12,8 +12,9 @@ from litgpt.lora import GPT
 
 from jobs.data import Sample, batches
 from jobs.failure import EvaluationFailed, diverged
-from jobs.finetune import sample_losses
+from jobs.group import ALONE, Group
 from jobs.language_model import LitGPTModel, tokens_at_once
+from jobs.loss import sample_losses
 from jobs.tasks import Suite
 from orchestrator.trial import Failure, Metric
 
@@ -32,8 +33,9 @@ def validation_loss(
     samples: Sequence[Sample],
     place: torch.device,
     progress: Callable[[str], None] = lambda _: None,
+    group: Group = ALONE,
 ) -> Metric:
-    """Mean over documents of each one's mean loss over its tokens.
+    """Mean over documents of each one's mean loss over its tokens; each process of `group` takes some.
 
     Raises:
         EvaluationFailed: a loss is not finite, or there is no document.
@@ -43,18 +45,24 @@ def validation_loss(
             Failure.BAD_DATA, "no held-out document has a target within max_length: raise max_length"
         )
     model.eval()
-    losses: list[float] = []
+    found: dict[int, float] = {}  # document -> loss
+    mine = group.share(sorted(range(len(samples)), key=lambda i: len(samples[i].ids)))
     budget = tokens_at_once(place, model.config.padded_vocab_size)
-    for batch in batches([len(sample.ids) for sample in samples], budget):
-        losses += sample_losses(model, [samples[i] for i in batch], place).tolist()
-        progress(f"{len(losses)} of {len(samples)} documents")
-    if bad := sum(not math.isfinite(loss) for loss in losses):
-        raise diverged(f"the validation loss of {bad} of {len(losses)} documents is not finite")
-    return mean(losses)
+    rows = [[mine[i] for i in batch] for batch in batches([len(samples[i].ids) for i in mine], budget)]
+    for which, counts in group.padded(rows, [0]):
+        losses = sample_losses(model, [samples[i] for i in which], place)
+        if counts:
+            found.update(zip(which, losses.tolist(), strict=True))
+        progress(f"{len(found)} of {len(mine)} documents")
+    found = {document: loss for part in group.gathered(found) for document, loss in part.items()}
+    values = [found[document] for document in range(len(samples))]
+    if bad := sum(not math.isfinite(value) for value in values):
+        raise diverged(f"the validation loss of {bad} of {len(values)} documents is not finite")
+    return mean(values)
 
 
 def task_scores(model: LitGPTModel, suites: Iterable[Suite]) -> dict[str, Metric]:
-    """`task/metric` -> value, for every task and group of `suites`.
+    """`task/metric` -> value, for every task and group of `suites`; where others lead, nothing.
 
     Raises:
         EvaluationFailed: a score is not finite.
@@ -64,19 +72,31 @@ def task_scores(model: LitGPTModel, suites: Iterable[Suite]) -> dict[str, Metric
 
     metrics: dict[str, Metric] = {}
     for suite in suites:
+        chosen, scorer = suite.chosen(), model
+        if (fewest := min(map(len, chosen.values()))) < model.world_size:  # lm-eval wants one for each
+            if model.group.lockstep:
+                raise EvaluationFailed(
+                    Failure.BAD_DATA,
+                    f"a task of {', '.join(chosen)} has {fewest} documents, which is fewer than the "
+                    f"{model.group.size} processes of a sharded model: score more of it",
+                )
+            if not model.group.leads:
+                continue
+            scorer = model.alone()
         results = evaluate(
-            lm=model,
+            lm=scorer,
             task_dict=suite.loaded,
-            limit=suite.limit,
+            samples=chosen,
             bootstrap_iters=_BOOTSTRAPS,
             log_samples=False,
+            confirm_run_unsafe_code=True,  # of `stock_suite`, which lets only those in that are asked for
         )
-        metrics |= _metrics(results)
+        if results is not None:
+            metrics |= _metrics(results, {name: len(documents) for name, documents in chosen.items()})
     return metrics
 
 
-def _metrics(results: dict[str, Any]) -> dict[str, Metric]:
-    counts = {name: int(samples["effective"]) for name, samples in results["n-samples"].items()}
+def _metrics(results: dict[str, Any], counts: dict[str, int]) -> dict[str, Metric]:
     metrics = {}
     for task, values in results["results"].items():
         for key, value in values.items():

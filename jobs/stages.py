@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from jobs.interruption import Interruption
 
 
 class Stages:
-    """The stages of one evaluation in order; one at a time."""
+    """The stages of one evaluation in order; one at a time.
 
-    def __init__(self, deadline: float | None = None) -> None:
+    Attributes:
+        now: the stage's name.
+        seconds: of each stage so far.
+        interruption: announced when the evaluation is about to be ended.
+    """
+
+    def __init__(
+        self,
+        deadline: float | None = None,
+        interruption: Interruption | None = None,
+        on_trained: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Args:
+        deadline: seconds since the epoch, for the log.
+        interruption: announced when the evaluation is about to be ended.
+        on_trained: called whenever more of the training is saved.
+        """
         self.now = "start"
         self.seconds: dict[str, float] = {}
+        self._trained: float | None = None
+        self.interruption = interruption or Interruption()
         self._deadline = deadline
-        self._said_at = 0.0
+        self._said_at, self._on_trained = 0.0, on_trained
+
+    @property
+    def trained(self) -> float | None:
+        """Share of the training that another attempt would find saved; None if nothing is trained."""
+        return self._trained
+
+    @trained.setter
+    def trained(self, share: float | None) -> None:
+        self._trained = share
+        self._on_trained()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

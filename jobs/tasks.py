@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jobs.data import json_lines
-from orchestrator.errors import InputError
-from orchestrator.evaluation import LocalTask, StockTask
+import numpy as np
 
-SCORED = ("multiple_choice", "loglikelihood")  # output types; the others generate text or roll over it
+from jobs import code_eval
+from jobs.instructions import json_lines
+from orchestrator.errors import InputError
+from orchestrator.evaluation import LocalTask, StockTask, TaskFile
+
 _FEWSHOT_SEED = 1234  # lm-eval's own
+_SUBSET_SEED = 1729  # the same for every trial of every study
 _PROBLEMS_SHOWN = 5
 
 Document = dict[str, Any]
@@ -72,10 +78,17 @@ class Suite:
     Attributes:
         loaded: what `TaskManager.load` gave.
         limit: documents of each task at most.
+        fidelity: share of them that is scored.
     """
 
     loaded: dict[str, Any]
     limit: int | None = None
+    fidelity: float = 1.0
+
+    def chosen(self) -> dict[str, list[int]]:
+        """Task -> the documents of it that are scored."""
+        counts = {name: len(task.eval_docs) for name, task in self.loaded["tasks"].items()}
+        return {name: subset(min(n, self.limit or n), self.fidelity) for name, n in counts.items()}
 
 
 def local_suite(tasks: Sequence[LocalTask], documents: Sequence[Sequence[Document]]) -> Suite:
@@ -110,15 +123,21 @@ def _configuration(task: LocalTask, documents: list[Document]) -> dict[str, Any]
     }
 
 
-def stock_suite(task: StockTask, folders: Sequence[str]) -> Suite:
-    """The task, or group of tasks, that lm-eval ships under a name.
+def subset(count: int, fidelity: float) -> list[int]:
+    """Which of `count` documents are scored, in order: a smaller share is part of every larger one."""
+    order = np.random.default_rng(_SUBSET_SEED).permutation(count)
+    return sorted(int(i) for i in order[: max(1, math.ceil(fidelity * count))])
+
+
+def stock_suite(task: StockTask | TaskFile, folders: Sequence[str]) -> Suite:
+    """The task, or group of tasks, that lm-eval ships under a name, or a task of the user's.
 
     Args:
         task: its name, and what to change of it.
-        folders: where in lm-eval its definition is, as `stock_folders` found; empty: look everywhere (10 s).
+        folders: where its definition is, as `stock_folders` found; empty: look everywhere (10 s).
 
     Raises:
-        InputError: there is no such task, or it is scored by text that a model generates.
+        InputError: there is no such task, or it runs programs that a model writes.
     """
     from lm_eval import tasks as shipped
 
@@ -126,19 +145,29 @@ def stock_suite(task: StockTask, folders: Sequence[str]) -> Suite:
     index = shipped.TaskManager(include_defaults=not folders, include_path=[root / one for one in folders])
     if task.name not in index.all_tasks:
         raise _unknown(task.name, index)
-    loaded = index.load([task.name])
+    with code_eval.in_place():
+        loaded = index.load([task.name])
     for name, one in loaded["tasks"].items():
-        if one.OUTPUT_TYPE not in SCORED:
-            raise InputError(
-                f"tasks: {task.name!r}: {name} is of type {one.OUTPUT_TYPE}, which needs more than "
-                "likelihoods of given answers: use multiple-choice tasks, or a `command` evaluation"
-            )
+        if one.get_config("unsafe_code"):
+            _require_consent(task, name, folders)
         if task.num_fewshot is not None and one.get_config("num_fewshot") != 0:
             one.set_config(key="num_fewshot", value=task.num_fewshot)
         elif one.get_config("num_fewshot") is None:
             one.set_config(key="num_fewshot", value=0)
         one.set_fewshot_seed(seed=_FEWSHOT_SEED)
     return Suite(loaded, task.limit)
+
+
+def _require_consent(task: StockTask | TaskFile, name: str, folders: Sequence[str]) -> None:
+    what = f"tasks: {task.name!r}: {name} runs programs that the model writes"
+    if not set(folders) <= set(code_eval.FOLDERS):
+        raise InputError(
+            f"{what}, and not so that they can be walled in: use another task "
+            f"(those of {', '.join(code_eval.FOLDERS)} can), "
+            "or a `command` evaluation in a sandbox of your own"
+        )
+    if not (isinstance(task, StockTask) and task.execute_code):
+        raise InputError(f"{what}: add execute_code = true to it, and they are run in a sandbox on the hosts")
 
 
 def stock_folders(name: str) -> list[str]:
@@ -150,7 +179,7 @@ def stock_folders(name: str) -> list[str]:
     from lm_eval import tasks as shipped
 
     root = Path(shipped.__file__).parent
-    everything = shipped.TaskManager()
+    everything = _shipped()
     index = everything.task_index
     if name not in index:
         raise _unknown(name, everything)
@@ -171,8 +200,16 @@ def stock_folders(name: str) -> list[str]:
     return sorted(folders)
 
 
+@cache
+def _shipped() -> Any:
+    """Of all tasks the index, which takes seconds to make."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
 def _unknown(name: str, index: Any) -> InputError:
-    near = ", ".join(index.match_tasks([f"*{name}*"])[:8])
+    near = ", ".join(index.match_tasks([f"*{name}*"])[:8] or get_close_matches(name, index.all_tasks, n=4))
     known = f"did you mean one of {near}" if near else "`lm-eval ls tasks` lists what there is"
     return InputError(f"tasks: {name!r}: lm-eval ships no task of this name: {known}")
 

@@ -24,6 +24,7 @@ def litgpt(base: Demo, **changes: Any) -> LitGPTEvaluation:
         "val_documents": 24,
         "steps": 4,
         "batch_size": 8,
+        "micro_batch_size": 4,
         "max_length": 128,
         "precision": "fp32",
         "tasks": [{"name": "kinds", "file": str(base.task), "limit": 20}],
@@ -65,9 +66,9 @@ def environment(**variables: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", **variables}
 
 
-def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
+def start(directory: Path, module: str = "jobs.evaluate", **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "jobs.evaluate", str(directory)],
+        [sys.executable, "-m", module, str(directory)],
         cwd=ROOT,
         env=environment(**variables),
         stderr=subprocess.PIPE,

@@ -94,6 +94,8 @@ def test_memory_and_disk_are_told_from_other_failures(tmp_path: Path) -> None:
     assert failed(tmp_path, "cat /proc/version >/dev/full")[0] is Failure.DISK_FULL
     words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
     assert failed(tmp_path, f"echo '{words}' >&2; exit 1")[0] is Failure.OUT_OF_MEMORY
+    words = "RuntimeError: CUDA error: uncorrectable ECC error encountered"
+    assert failed(tmp_path, f"echo '{words}' >&2; exit 1")[0] is Failure.HOST_FAULT
     failure, message = failed(tmp_path, "kill -SEGV $$")
     assert failure is Failure.PROGRAM_ERROR
     assert "killed by signal 11" in message

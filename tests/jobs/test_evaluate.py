@@ -93,6 +93,7 @@ def test_a_job_submitted_twice_runs_once(tmp_path: Path) -> None:
         ({"OAR_JOB_ID": "5"}, "5"),
         ({}, f"pid-{os.getpid()}"),
     ],
+    ids=["array", "job", "oar", "none"],
 )
 def test_a_job_is_known_by_its_scheduler(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str

@@ -7,8 +7,8 @@ import errno
 import pytest
 import torch
 
-from jobs.data import split
 from jobs.failure import EvaluationFailed, classified
+from jobs.mixture import mixed
 from orchestrator.errors import InputError
 from orchestrator.trial import Failure
 
@@ -29,6 +29,23 @@ from orchestrator.trial import Failure
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), Failure.MISSING_INPUT),
         (InputError("data: line 3: …"), Failure.BAD_DATA),
         (EvaluationFailed(Failure.DIVERGED, "nan"), Failure.DIVERGED),
+        (OSError(errno.EIO, "Input/output error", "/scratch/x"), Failure.HOST_FAULT),
+        (OSError(errno.ESTALE, "Stale file handle"), Failure.HOST_FAULT),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), Failure.HOST_FAULT),
+        (RuntimeError("CUDA error: no CUDA-capable device is detected"), Failure.HOST_FAULT),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+            Failure.HOST_FAULT,
+        ),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), Failure.HOST_FAULT),
+        (RuntimeError("Found no NVIDIA driver on your system."), Failure.HOST_FAULT),
+        (
+            torch.distributed.DistBackendError("NCCL error in: …, unhandled system error (run with …)"),
+            Failure.HOST_FAULT,
+        ),
+        (RuntimeError("CUDA error: device-side assert triggered"), Failure.PROGRAM_ERROR),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), Failure.PROGRAM_ERROR),
+        (ValueError("a row about an ECC error"), Failure.PROGRAM_ERROR),
         (RuntimeError("shape mismatch"), Failure.PROGRAM_ERROR),
         (KeyError("x"), Failure.PROGRAM_ERROR),
     ],
@@ -49,12 +66,12 @@ def test_the_cause_tells_more_than_what_it_became() -> None:
 
 
 def test_a_defect_names_its_place() -> None:
-    with pytest.raises(TypeError) as raised:
-        split([{"output": "a"}] * 3, "many")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="many") as raised:
+        mixed([[{"output": "a"}] * 3], ["many"])  # type: ignore[list-item]
     message = classified(raised.value)[1]
-    assert message.startswith("TypeError: ")
-    assert "jobs/data.py:" in message
-    assert "in split" in message
+    assert message.startswith("ValueError: ")
+    assert "jobs/mixture.py:" in message
+    assert "in <listcomp>" in message or "in mixed" in message
 
 
 def test_a_long_story_is_cut_to_one_line() -> None:

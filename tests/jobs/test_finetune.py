@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from jobs import finetune, lora, model
+from jobs import finetune, lora, loss, model
 from jobs.data import Sample
 from jobs.demo import Demo
 from jobs.failure import EvaluationFailed
+from jobs.group import ALONE, Group
+from jobs.micro_batches import MicroBatches
 from jobs.score import validation_loss
 from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
 from orchestrator.trial import Failure
@@ -53,26 +56,32 @@ def test_the_loss_is_the_mean_of_each_samples_own_mean(base: Demo) -> None:
             )
         )
     torch.testing.assert_close(
-        finetune.sample_losses(net, samples, CPU), torch.stack(naive), atol=1e-5, rtol=1e-5
+        loss.sample_losses(net, samples, CPU), torch.stack(naive), atol=1e-5, rtol=1e-5
     )
 
 
 def test_the_micro_batch_changes_no_gradient(base: Demo, evaluation: LitGPTEvaluation) -> None:
     gradients = []
-    for size in (1, 3, 8):
+    for size in (1, 3, 8, None):
         net = loaded(base)
         with torch.no_grad():  # where B is zero, A has no gradient to compare
             for name, parameter in net.named_parameters():
                 if name.endswith("lora_B"):
                     parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
-        recipe = replace(made(evaluation), micro_batch_size=size)
-        loss = finetune._backward(net, some(8), recipe, CPU)
-        gradients.append((loss, {n: p.grad for n, p in net.named_parameters() if p.requires_grad}))
-    for loss, gradient in gradients[1:]:
-        assert loss == pytest.approx(gradients[0][0], rel=1e-5)
+        training = in_training(net, made(evaluation), MicroBatches(size, tokens=64))
+        value, _ = training._gradient(some(8))
+        gradients.append((value, {n: p.grad for n, p in net.named_parameters() if p.requires_grad}))
+    for value, gradient in gradients[1:]:
+        assert value == pytest.approx(gradients[0][0], rel=1e-5)
         for name, expected in gradients[0][1].items():
             assert expected.abs().max() > 0
             torch.testing.assert_close(gradient[name], expected, atol=1e-6, rtol=1e-4)
+
+
+def in_training(net: Any, recipe: finetune.Recipe, micro_batches: MicroBatches) -> finetune._Training:
+    return finetune._Training(
+        net, recipe, seed=1, place=CPU, micro_batches=micro_batches, group=ALONE, interruption=None
+    )
 
 
 def trained(base: Demo, evaluation: LitGPTEvaluation, seed: int = 1, **changes: Any) -> tuple[str, Any]:
@@ -91,7 +100,7 @@ def test_the_same_seed_gives_the_same_bits(base: Demo, evaluation: LitGPTEvaluat
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("rank", "alpha"), [(1, 64), (8, 1)])
+@pytest.mark.parametrize(("rank", "alpha"), list(product((1, 2, 8, 32), (1, 16, 128))))
 def test_a_vanishing_rate_scores_as_the_base(base: Demo, precision: str, rank: int, alpha: float) -> None:
     untouched = model.load(base.model, None, (), precision=precision, seed=0, place=CPU)
     expected = validation_loss(untouched, some(), CPU)
@@ -141,11 +150,32 @@ def test_how_long_it_trains(base: Demo) -> None:
     assert made(litgpt(base, steps=40), steps=3).steps == 3
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_an_epoch_is_every_sample_once_however_many_processes_share_it(size: int) -> None:
+    order = finetune._endless(12, torch.Generator().manual_seed(3))
+    for _ in range(2):
+        seen = []
+        for batch in (list(islice(order, 4)) for _ in range(3)):
+            seen += [i for rank in range(size) for i in Group(rank, size).share(batch)]
+        assert sorted(seen) == list(range(12))
+
+
+def test_a_weight_that_is_not_finite_ends_the_trial_at_once(base: Demo, evaluation: LitGPTEvaluation) -> None:
+    net = loaded(base)
+    with torch.no_grad():
+        net.transformer.h[0].mlp.proj.linear.weight[0, 0] = math.nan
+    with pytest.raises(EvaluationFailed, match="nan at step 1 of 4") as raised:
+        finetune.finetune(net, some(), made(evaluation), seed=1, place=CPU)
+    assert raised.value.failure is Failure.DIVERGED
+    with pytest.raises(EvaluationFailed, match="validation loss of 12 of 12 documents is not finite"):
+        validation_loss(net, some(), CPU)
+
+
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_what_is_not_finite_ends_the_trial_at_its_step(
     base: Demo, evaluation: LitGPTEvaluation, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    whole, calls = finetune.sample_losses, []
+    whole, calls = loss.sample_losses, []
 
     def broken(*arguments: Any) -> torch.Tensor:
         calls.append(1)
@@ -154,7 +184,7 @@ def test_what_is_not_finite_ends_the_trial_at_its_step(
             return losses
         return losses * math.nan if where == "loss" else _finite_with_nan_gradient(losses)
 
-    monkeypatch.setattr(finetune, "sample_losses", broken)
+    monkeypatch.setattr(loss, "sample_losses", broken)
     with pytest.raises(EvaluationFailed, match=f"{where}.* nan at step 3 of 4") as raised:
         finetune.finetune(loaded(base), some(), made(evaluation), seed=1, place=CPU)
     assert raised.value.failure is Failure.DIVERGED

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,32 @@ def test_the_second_time_does_nothing_and_finds_the_same(own: Demo, tmp_path: Pa
     assert prepare(evaluation, tmp_path / "cache", said.append) == first
     assert said == []  # nothing was read again
     assert require_prepared(evaluation, tmp_path / "cache") == first
+
+
+def test_a_cache_that_cannot_be_is_the_users_to_mend(own: Demo, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    (problem,) = told(litgpt(own), tmp_path / "file" / "cache")
+    assert problem.endswith("cannot be made (Not a directory): correct shared_dir in the profile")
+
+
+def test_a_second_one_waits_for_the_first(own: Demo, tmp_path: Path) -> None:
+    cache, said, waits = tmp_path / "cache", list[str](), threading.Event()
+    cache.mkdir()
+
+    def report(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    with (cache / "prepare.lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = threading.Thread(target=prepare, args=(litgpt(own), cache, report))
+        second.start()
+        assert waits.wait(60)
+        second.join(0.5)  # it would have gone on by now
+        assert said == [f"another `prepare` is at work in {cache}: waiting for it"]
+        assert not manifest_path(litgpt(own), cache).exists()
+    second.join(60)
+    assert require_prepared(litgpt(own), cache)
 
 
 def test_all_problems_are_told_at_once(own: Demo, tmp_path: Path) -> None:
@@ -83,21 +111,19 @@ def test_weights_of_another_model_are_found(own: Demo, tmp_path: Path) -> None:
 
 def test_settings_are_checked_against_the_model(own: Demo, tmp_path: Path) -> None:
     problems = "\n".join(told(litgpt(own, max_length=4096, prompt_style="alpacca"), tmp_path / "cache"))
-    assert "reads 256 at most" in problems
+    assert "reads 256 tokens at most" in problems
     assert "'alpacca' is unknown" in problems
 
 
 def test_a_model_that_cannot_be_fetched_is_the_users_to_mend(own: Demo, tmp_path: Path) -> None:
-    (problem,) = told(litgpt(own, model="nobody/nothing"), tmp_path / "cache")
-    assert "is not one that LitGPT knows" in problem
     (problem,) = told(litgpt(own, model="EleutherAI/pythia-14m"), tmp_path / "cache")  # offline in tests
-    assert "could not be fetched" in problem
-    assert [path for path in (tmp_path / "cache" / "models").rglob("*") if path.is_file()] == []
+    assert "could not be fetched: the environment says to stay offline: unset HF_HUB_OFFLINE" in problem
+    assert not (tmp_path / "cache" / "models").exists()
 
 
 def test_a_task_that_lm_eval_lacks_is_refused(own: Demo, tmp_path: Path) -> None:
     (problem,) = told(litgpt(own, tasks=[{"name": "helaswag"}]), tmp_path / "cache")
-    assert "lm-eval ships no task of this name" in problem
+    assert "lm-eval ships no task of this name: did you mean one of hellaswag" in problem
 
 
 def test_editing_the_data_changes_no_study(own: Demo, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from jobs import model, tasks
 from jobs.demo import Demo
 from jobs.failure import EvaluationFailed
-from jobs.finetune import sample_losses
+from jobs.group import Group
 from jobs.language_model import LitGPTModel
+from jobs.loss import sample_losses
 from jobs.score import mean, task_scores, validation_loss
 from orchestrator.evaluation import LitGPTEvaluation, LocalTask
 from orchestrator.trial import Failure
@@ -109,15 +111,46 @@ def test_a_task_is_scored_with_its_error_and_count(scorer: LitGPTModel, base: De
     task = LocalTask(name="kinds", file=str(base.task), limit=40)
     documents = tasks.read_documents(task, base.task)
     metrics = task_scores(scorer, [tasks.local_suite([task], [documents])])
-    right = []
-    for item in documents:
-        scores = [naive(scorer, (item["query"], f" {choice}"))[0] for choice in item["choices"]]
-        right.append(float(scores.index(max(scores)) == item["label"]))
+    right = [naive_is_right(scorer, item) for item in documents]
     found = metrics["kinds/acc"]
     assert found.value == pytest.approx(statistics.fmean(right))
     assert found.stderr == pytest.approx(statistics.stdev(right) / math.sqrt(40))
     assert found.n == 40
     assert set(metrics) == {"kinds/acc", "kinds/acc_norm"}
+
+
+def test_a_share_of_the_documents_is_scored(scorer: LitGPTModel, base: Demo) -> None:
+    task = LocalTask(name="kinds", file=str(base.task), limit=40)
+    suite = tasks.local_suite([task], [tasks.read_documents(task, base.task)])
+    chosen = {}
+    for share in (0.01, 0.25, 0.5, 1.0):
+        part = replace(suite, fidelity=share)
+        chosen[share] = part.chosen()["kinds"]
+        found = task_scores(scorer, [part])["kinds/acc"]
+        assert found.n == len(chosen[share]) == max(1, 40 * share)
+        expected = [
+            naive_is_right(scorer, suite.loaded["tasks"]["kinds"].eval_docs[i]) for i in chosen[share]
+        ]
+        assert found.value == pytest.approx(statistics.fmean(expected))
+    assert set(chosen[0.01]) < set(chosen[0.25]) < set(chosen[0.5]) < set(chosen[1.0]) == set(range(40))
+    assert replace(suite, limit=8, fidelity=0.5).chosen()["kinds"] == tasks.subset(8, 0.5)
+
+
+def naive_is_right(scorer: LitGPTModel, item: Any) -> bool:
+    scores = [naive(scorer, (item["query"], f" {choice}"))[0] for choice in item["choices"]]
+    return bool(scores.index(max(scores)) == item["label"])
+
+
+def test_a_task_of_fewer_documents_than_processes_is_the_leaders(scorer: LitGPTModel, base: Demo) -> None:
+    task = LocalTask(name="kinds", file=str(base.task), limit=2)
+    suite = tasks.local_suite([task], [tasks.read_documents(task, base.task)])
+    alone = task_scores(scorer, [suite])
+    for rank in range(3):
+        one = LitGPTModel(scorer._model, scorer._tokenizer, CPU, lambda _: None, Group(rank, 3))
+        assert task_scores(one, [suite]) == (alone if rank == 0 else {})
+    sharded = LitGPTModel(scorer._model, scorer._tokenizer, CPU, lambda _: None, Group(0, 3, lockstep=True))
+    with pytest.raises(EvaluationFailed, match="kinds has 2 documents, which is fewer than the 3 processes"):
+        task_scores(sharded, [suite])
 
 
 def test_the_separator_stands_between_query_and_choice(
@@ -161,12 +194,6 @@ def test_what_is_not_finite_has_no_score(scorer: LitGPTModel) -> None:
     with pytest.raises(EvaluationFailed, match="of 12 documents is not finite") as raised:
         validation_loss(scorer._model, some(), CPU)
     assert raised.value.failure is Failure.DIVERGED
-
-
-def test_generated_text_is_refused(scorer: LitGPTModel) -> None:
-    for method in (scorer.generate_until, scorer.loglikelihood_rolling):
-        with pytest.raises(EvaluationFailed, match="multiple-choice"):
-            method([])
 
 
 def test_the_metrics_of_a_study_are_known_beforehand(evaluation: LitGPTEvaluation) -> None:

@@ -1,0 +1,217 @@
+"""Several trials in one job: an evaluation each, with its share of the host, and an end of its own.
+
+A process that dies leaves the others alone: what it left running is ended, and its attempt gets a result that
+says how it died. Where the end of the whole job was announced no such result is written: the scheduler or the
+master decides, as for one trial in a job.
+
+Run as `python -m jobs.pack PLACES ATTEMPT_DIR …`, or submit `run` with the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from jobs import attempt
+from jobs.failure import one_line
+from jobs.guard import end_children
+from jobs.rank import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
+from orchestrator.trial import Assignment, Evaluation, Failure, Outcome
+
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+_MARK = "ORCHESTRATOR_PLACE"  # in the environment of all that a trial starts: its attempt's directory
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_WARNING = (signal.SIGUSR1, signal.SIGUSR2)
+_LOOK_S = 0.1
+_LATE_S = 1.0  # a signal to the whole job may reach a trial before it is seen here
+_TAIL_LINES = 5
+
+
+@dataclass
+class _Member:
+    """A trial of the pack.
+
+    Attributes:
+        dead_since: when its process was first seen gone, on the monotonic clock.
+        settled: its end is told, or not ours to tell.
+    """
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    dead_since: float | None = None
+    settled: bool = False
+
+
+def run(places: str, *attempts: str) -> None:
+    """Evaluate the attempts side by side, each on one of so many equal shares of this host.
+
+    Raises:
+        SystemExit: the job was told to end, and all its trials have ended.
+    """
+    told: list[int] = []
+    for number in (*_ENDING, *_WARNING):
+        signal.signal(number, lambda number, _: told.append(number))
+    # What a trial leaves running is ours to end.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        members = [
+            _Member(directory, _started(directory, place, int(places)))
+            for place, directory in enumerate(Path(one).resolve() for one in attempts)
+        ]
+        passed_on = 0
+        while not all(member.settled for member in members):
+            while passed_on < len(told):
+                for member in members:
+                    member.process.send_signal(told[passed_on])  # none if it has ended
+                passed_on += 1
+            for member in members:
+                _look(member, told)
+            time.sleep(_LOOK_S)
+    finally:
+        end_children()
+    if any(number in _ENDING for number in told):
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def share(environment: Mapping[str, str], place: int, gpus: int) -> dict[str, str]:
+    """The variables that show a trial its GPUs: a slice of the job's, whatever those are called.
+
+    Args:
+        environment: of the job.
+        place: of the trial in its pack: 0, 1, …
+        gpus: of each trial.
+    """
+    mine = slice(place * gpus, (place + 1) * gpus)
+    given = {name: environment[name] for name in _VISIBLE if name in environment}
+    if not given:
+        given = {_VISIBLE[0]: ",".join(map(str, range(mine.stop)))}
+    devices = {name: [one.strip() for one in text.split(",") if one.strip()] for name, text in given.items()}
+    return {name: ",".join(all_of_them[mine]) for name, all_of_them in devices.items()}
+
+
+def _started(directory: Path, place: int, places: int) -> subprocess.Popen[bytes]:
+    gpus = assignment.gpus if (assignment := _assignment(directory)) is not None else 0
+    environment = {**os.environ, **share(os.environ, place, gpus), _MARK: str(directory)}
+    cores = sorted(os.sched_getaffinity(0))
+    count = len(cores) // places
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, count)))
+    prctl = ctypes.CDLL(None).prctl
+    try:
+        if count:  # inherited; with fewer cores than trials they share them all
+            os.sched_setaffinity(0, cores[place * count : (place + 1) * count])
+        return subprocess.Popen(
+            # -P: a directory that happens to be called `jobs` here is not imported instead.
+            [sys.executable, "-P", "-m", "jobs.evaluate", str(directory)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            # Should this process be killed, the trials end as they do when the job is told to.
+            preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - no threads
+        )
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _look(member: _Member, told: list[int]) -> None:
+    if member.settled or member.process.poll() is None:
+        return
+    now = time.monotonic()
+    if member.dead_since is None:
+        member.dead_since = now
+        _end_orphans(member)
+    if not (member.directory / attempt.RESULT).exists():
+        if now - member.dead_since < _LATE_S:
+            return
+        if not _is_announced(member.process.returncode, told):
+            _tell(member)
+    member.settled = True
+
+
+def _is_announced(code: int, told: list[int]) -> bool:
+    """True if the trial ended because the job was told to, or warned."""
+    warned = any(number in _WARNING for number in told)
+    heeded = (128 + signal.SIGTERM, *(-number for number in _WARNING))
+    return any(number in _ENDING for number in told) or (warned and code in heeded)
+
+
+def _tell(member: _Member) -> None:
+    """Write the result that the trial's process left unwritten, if the attempt is this job's."""
+    directory, process = member.directory, member.process
+    claim = _claim(directory)
+    if claim is not None and claim.get("job") not in (attempt.job_id(), f"pid-{process.pid}"):
+        return
+    code = process.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    message = f"the evaluation {how} and left no result"
+    if tail := _tail(directory / attempt.LOG):
+        message += f"; its log ends: {tail}"
+    print(f"orchestrator: {directory}: {message}", file=sys.stderr, flush=True)
+    if (assignment := _assignment(directory)) is None:
+        return
+    result = Evaluation(
+        outcome=Outcome.FAILED,
+        failure=Failure.KILLED,
+        message=one_line(message),
+        trial=assignment.trial,
+        attempt=assignment.attempt,
+        job=attempt.job_id(),
+        host=attempt.host(),
+        pid=process.pid,
+        started_at=None if claim is None else claim.get("started_at"),
+        ended_at=time.time(),
+    )
+    try:
+        attempt.publish_result(directory, result)
+    except OSError as error:  # a full disk: the master finds out when the job has ended
+        print(f"orchestrator: {directory}: no result can be written: {error}", file=sys.stderr, flush=True)
+
+
+def _end_orphans(member: _Member) -> None:
+    """Kill what a trial that is gone left running."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(_MARK) == str(member.directory):
+                process.kill()
+
+
+def _assignment(directory: Path) -> Assignment | None:
+    """None: it cannot be read, as the evaluation itself will say."""
+    try:
+        return Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _claim(directory: Path) -> dict[str, object] | None:
+    try:
+        claim: dict[str, object] = json.loads((directory / attempt.CLAIM).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return claim
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return " | ".join(line.strip() for line in lines[-_TAIL_LINES:])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python -m jobs.pack PLACES ATTEMPT_DIR …")
+    run(*sys.argv[1:])

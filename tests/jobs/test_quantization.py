@@ -1,0 +1,111 @@
+"""A base model in 4 bits: what is refused; and what comes out, for slowly the library can do it on a CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes
+import pytest
+import torch
+
+from jobs import lora as job
+from jobs import model, quantization
+from jobs.demo import Demo
+from jobs.evaluate import Measured
+from jobs.failure import EvaluationFailed
+from jobs.prepared import Prepared
+from jobs.stages import Stages
+from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.trial import Assignment, Failure
+from tests.jobs.attempts import attempt
+
+LORA = {"lora_rank": 4, "lora_alpha": 8.0, "learning_rate": 0.01}
+CPU = torch.device("cpu")
+WANTED = Hyperparameters(lora_rank=4, lora_alpha=8.0, learning_rate=0.01)
+
+
+@pytest.fixture
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "require", lambda _: None)
+
+
+def loaded(base: Demo, *, quantized: bool) -> Any:
+    layers: Any = ("query", "value", "mlp")
+    return model.load(base.model, WANTED, layers, precision="fp32", seed=1, place=CPU, quantized=quantized)
+
+
+def measured(
+    directory: Path, evaluation: LitGPTEvaluation, cache: Path, quantize: str | None, **changes: Any
+) -> Measured:
+    section = {**evaluation.model_dump(mode="json"), "quantize": quantize}
+    attempt(directory, section, **{"configuration": LORA, "cache": str(cache), **changes})
+    assignment = Assignment.model_validate_json((directory / "trial.json").read_bytes())
+    return job.measure(
+        LitGPTEvaluation.model_validate(section, strict=False), assignment, directory, Stages()
+    )
+
+
+def test_a_cpu_is_refused_with_the_reason(
+    tmp_path: Path, evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path
+) -> None:
+    with pytest.raises(
+        EvaluationFailed, match=r'"nf4" needs a CUDA GPU, and this job runs on a CPU'
+    ) as raised:
+        measured(tmp_path / "a", evaluation, cache, "nf4")
+    assert raised.value.failure is Failure.MISSING_INPUT
+
+
+def test_a_host_without_the_library_is_told_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantization.require(torch.device("cuda"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EvaluationFailed, match="bitsandbytes"):
+        quantization.require(torch.device("cuda"))
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_it_computes_with_the_rounded_weights(base: Demo) -> None:
+    whole, small = loaded(base, quantized=False), loaded(base, quantized=True)
+    assert quantization.is_quantized(small)
+    assert not quantization.is_quantized(whole)
+    rounded = 0
+    for name, module in small.named_modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            weight = bitsandbytes.functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
+            original = whole.get_submodule(name)
+            assert 0 < (weight - original.weight).abs().max() < original.weight.abs().max() / 4
+            original.weight.data = weight
+            rounded += 1
+    assert rounded == 5 * len(whole.transformer.h)  # qkv, proj, and three of the MLP; not the head
+    ids = torch.randint(0, 300, (2, 9))
+    assert torch.allclose(whole(ids), small(ids), atol=1e-4)
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_only_adapters_learn(base: Demo) -> None:
+    small = loaded(base, quantized=True)
+    before = {name: p.detach().clone() for name, p in small.named_parameters()}
+    small(torch.randint(0, 300, (2, 9))).square().mean().backward()
+    learning = {name for name, p in small.named_parameters() if p.grad is not None}
+    assert learning
+    assert all("lora_" in name for name in learning)
+    model.narrow(small)
+    for name, p in small.named_parameters():
+        assert torch.equal(p, before[name])
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_scores_are_near_those_of_the_whole_weights(
+    tmp_path: Path, evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path
+) -> None:
+    losses = {}
+    for name, configuration in (("base", {}), ("trained", LORA)):
+        for quantize in (None, "nf4"):
+            directory = tmp_path / f"{name}-{quantize}"
+            found = measured(directory, evaluation, cache, quantize, configuration=configuration)
+            losses[name, quantize] = found.metrics["val_loss"].value
+    assert losses["base", "nf4"] != losses["base", None]
+    assert losses["base", "nf4"] == pytest.approx(losses["base", None], rel=0.02)
+    assert losses["trained", "nf4"] == pytest.approx(losses["trained", None], rel=0.02)
+    assert abs(losses["trained", "nf4"] - losses["base", "nf4"]) > 1e-2
