@@ -22,8 +22,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# Three processes even on two cores: many tests wait for schedulers. One thread each, not to be in each other's way.
 tests: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadgroup
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.limits import lora_problems
-from jobs.prepared import require_prepared
+from jobs.limits import CONFIG, length_problems, lora_problems
+from jobs.prepared import Prepared, require_prepared
 from jobs.synthetic import FUNCTIONS
 from orchestrator import algorithms, executors
 from orchestrator.errors import InputError
@@ -20,7 +21,8 @@ from orchestrator.evaluation import (
     Hyperparameters,
     LitGPTEvaluation,
 )
-from orchestrator.profile import ClusterProfile, read_profile
+from orchestrator.profile import ClusterProfile
+from orchestrator.profile_check import read_checked_profile
 from orchestrator.space import Choice, Float, Int, Parameter
 from orchestrator.space_section import WRONG, Entries
 from orchestrator.spec import Knowledge, StudySpec, Wanted, read_study
@@ -62,8 +64,7 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
     except InputError as error:
         problems += error.problems
     try:
-        found = read_profile(profile_name)
-        executors.create(found[0].scheduler, resources(found[0]))
+        found = read_checked_profile(profile_name)
     except InputError as error:
         problems += error.problems
     if spec is not None and found is not None:
@@ -73,6 +74,11 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
         if spec.budget.gpu_hours is not None and not gpus:
             problems.append(
                 f"{study}: budget.gpu_hours: profile {profile_name} has no GPUs: give `evaluations`"
+            )
+        if isinstance(spec.evaluation, LitGPTEvaluation) and spec.evaluation.quantize and not gpus:
+            problems.append(
+                f"{study}: evaluation.quantize: needs a CUDA GPU, and profile {profile_name} has none: "
+                "leave it out, or use another profile"
             )
     if spec is None or found is None or problems:
         raise InputError(problems)
@@ -105,9 +111,37 @@ def prepared_inputs(spec: StudySpec, cache: Path, *, sources: bool = True) -> st
     if not isinstance(spec.evaluation, LitGPTEvaluation):
         return ""
     prepared = require_prepared(spec.evaluation, cache, sources=sources)
-    if problems := _rank_problems(spec.evaluation, spec.space.parameters | spec.space.fixed, prepared.model):
-        raise InputError([f"{spec.path}: space.lora_rank: {what}" for what in problems])
+    entries = spec.space.parameters | spec.space.fixed
+    problems = [
+        f"{spec.path}: space.lora_rank: {what}"
+        for what in _rank_problems(spec.evaluation, entries, prepared.model)
+    ]
+    wanted = [("objective.metric", spec.objective.metric)]
+    wanted += [("objective.report", metric) for metric in spec.objective.report]
+    problems += [f"{spec.path}: {key}: {what}" for key, what in _absent_metrics(prepared, wanted)]
+    if problems:
+        raise InputError(problems)
     return prepared.digest
+
+
+def _absent_metrics(prepared: Prepared, wanted: Wanted) -> list[tuple[str, str]]:
+    """Metrics that no task was seen to give; nothing is said of a task whose metrics are not known."""
+    given = {metric for task in prepared.tasks for metric in task.metrics}
+    of_task = defaultdict[str, list[str]](list)
+    for metric in sorted(given):
+        task, _, measure = metric.partition("/")
+        of_task[task].append(measure)
+    all_known = all(task.metrics for task in prepared.tasks)
+    problems = []
+    for key, metric in wanted:
+        task, slash, _ = metric.partition("/")
+        if not slash or metric in given or not (all_known or task in of_task):
+            continue
+        if task in of_task:
+            problems.append((key, f'no evaluation gives "{metric}": {task} gives {", ".join(of_task[task])}'))
+        else:
+            problems.append((key, f'no evaluation gives "{metric}"{near(task, of_task)}'))
+    return problems
 
 
 def _own_space(evaluation: AnyEvaluation) -> Entries | None:
@@ -169,6 +203,7 @@ def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tup
         problems += [
             ("space.lora_rank", what) for what in _rank_problems(evaluation, entries, evaluation.model)
         ]
+        problems += [("evaluation.max_length", what) for what in _length_problems(evaluation)]
     except InputError as error:
         problems += [("evaluation.model", what) for what in error.problems]
     return problems
@@ -180,11 +215,17 @@ def _is_conditional(entry: Parameter | Value) -> bool:
 
 def _rank_problems(evaluation: LitGPTEvaluation, entries: Entries, model: str) -> list[str]:
     """Why the model allows no such ranks; nothing is said of one that is not there yet."""
-    shape = Path(model) / "model_config.yaml"
+    shape = Path(model) / CONFIG
     highest = _highest(entries.get("lora_rank"))
     if highest is None or not shape.is_file():
         return []
     return lora_problems(shape, evaluation.lora_layers, highest)
+
+
+def _length_problems(evaluation: LitGPTEvaluation) -> list[str]:
+    """Why the model reads no such sequences; nothing is said of one that is not there yet."""
+    shape = Path(evaluation.model) / CONFIG
+    return length_problems(shape, evaluation.max_length) if shape.is_file() else []
 
 
 def _value_problems(name: str, entry: Parameter | Value) -> list[str]:

@@ -13,12 +13,15 @@ from pydantic import AfterValidator, Field
 
 from orchestrator.errors import InputError
 from orchestrator.evaluation import (
+    DEMO,
+    MODULE,
     AnyEvaluation,
     CommandEvaluation,
     LitGPTEvaluation,
     LocalTask,
     Many,
     Section,
+    TaskFile,
 )
 from orchestrator.sections import Budget, Objective
 from orchestrator.space import SearchSpace
@@ -28,7 +31,7 @@ from orchestrator.tomlfile import TomlFile
 from orchestrator.trial import Configuration
 
 Wanted = list[tuple[str, str]]  # key in the file, metric
-DEMO = "demo"  # in place of a path: what `prepare` makes on the spot
+KEPT_ADAPTERS = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class StudySpec:
     text: str
     enqueue: tuple[Configuration, ...] = ()  # to try first, whole and feasible
     warm_start: tuple[Path, ...] = ()  # run directories of other studies, to learn from
+    keep_adapters: int = KEPT_ADAPTERS  # of so many best trials; of a `litgpt` evaluation only
 
     @property
     def most_evaluations(self) -> int:
@@ -88,6 +92,10 @@ class _Head(Section):
     include_default: bool = False
     enqueue: Many[Configuration] = ()
     warm_start: Many[str] = ()
+    # Of so many best trials the adapter stays; what the others trained is removed once they are evaluated.
+    # Only `litgpt` evaluations have it. What a command keeps in ORCHESTRATOR_CHECKPOINT is the user's own and
+    # stays: nobody but the program knows what of it is still wanted.
+    keep_adapters: Annotated[int, Field(ge=0)] | None = None
 
 
 _SECTIONS = ("budget", "algorithm", "objective", "space", "evaluation")
@@ -159,6 +167,7 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
         text=file.text,
         enqueue=enqueue,
         warm_start=tuple(Path(_at(directory, run)) for run in head.warm_start),
+        keep_adapters=KEPT_ADAPTERS if head.keep_adapters is None else head.keep_adapters,
     )
 
 
@@ -173,6 +182,14 @@ def _together(
     problems = []
     if head is not None and head.include_base and evaluation is not None and evaluation.kind == "synthetic":
         problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
+    if (
+        head is not None
+        and head.keep_adapters is not None
+        and evaluation is not None
+        and evaluation.kind != "litgpt"
+    ):
+        what = f"a {evaluation.kind} evaluation leaves no adapters of ours to remove: leave it out"
+        problems.append((("keep_adapters",), what))
     if budget is not None and budget.evaluations is None and algorithm in ("lhs", "grid"):
         problems.append((("budget",), f"{algorithm} plans its whole design at once: give `evaluations`"))
     known = algorithm and not knowledge.algorithm(algorithm, {})
@@ -207,11 +224,19 @@ def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
         words = [at(word) if os.path.isfile(directory / word) else word for word in evaluation.command]  # noqa: PTH113 — no error for a long word
         return evaluation.model_copy(update={"command": tuple(words)})
     if isinstance(evaluation, LitGPTEvaluation):
-        files = {
-            key: at(value)
-            for key in ("data", "val_data")
-            if (value := getattr(evaluation, key)) not in (None, DEMO)
-        }
+
+        def data_at(source: str) -> str:
+            return source if source == DEMO or source.startswith(MODULE) else at(source)
+
+        files: dict[str, Any] = {}
+        if evaluation.val_data is not None:
+            files["val_data"] = data_at(evaluation.val_data)
+        if isinstance(evaluation.data, str):
+            files["data"] = data_at(evaluation.data)
+        else:
+            files["data"] = tuple(
+                one.model_copy(update={"source": data_at(one.source)}) for one in evaluation.data
+            )
         if evaluation.model != DEMO and (
             evaluation.model.startswith((".", "/", "~")) or (directory / evaluation.model).exists()
         ):
@@ -219,6 +244,8 @@ def _located(evaluation: AnyEvaluation, directory: Path) -> AnyEvaluation:
         tasks = tuple(
             task.model_copy(update={"file": at(task.file)})
             if isinstance(task, LocalTask) and task.file != DEMO
+            else task.model_copy(update={"yaml": at(task.yaml)})
+            if isinstance(task, TaskFile)
             else task
             for task in evaluation.tasks
         )

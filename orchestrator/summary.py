@@ -34,9 +34,13 @@ class Summary:
 
     def best(self, trials: list[Trial]) -> Trial | None:
         """The one with the best objective, the earliest of equals."""
+        return next(iter(self.ranked(trials)), None)
+
+    def ranked(self, trials: list[Trial]) -> list[Trial]:
+        """Those with a value of the objective, the best first, the earlier first of equals."""
         sign = 1.0 if self.history.created["objective"]["direction"] == "maximize" else -1.0
         scored = [(sign * value.value, t) for t in trials if (value := self.objective(t)) is not None]
-        return max(scored, key=lambda pair: (pair[0], -pair[1].number))[1] if scored else None
+        return [t for _, t in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
 
     @property
     def incumbent(self) -> Trial | None:
@@ -67,8 +71,9 @@ class Summary:
     @property
     def host_hours(self) -> float:
         """Host-hours that evaluations ran; attempts that left no result are not in it."""
-        ran = [e for t in self.history.trials if (e := t.evaluation) is not None]
-        return sum(map(duration_s, ran)) / 3600 * int(self.history.created["hosts"])
+        ran = [(e, _pack(t, e)) for t in self.history.trials if (e := t.evaluation) is not None]
+        seconds = sum(duration_s(evaluation) / pack for evaluation, pack in ran)
+        return seconds / 3600 * int(self.history.created["hosts"])
 
     @property
     def gpu_hours(self) -> float:
@@ -85,7 +90,7 @@ class Summary:
     def left_text(self) -> str:
         """`, about 5 min left`; empty when done, or as long as nothing is known."""
         left = self.seconds_left
-        over = self.history.ended is not None or left is None or self.evaluated == self.budget
+        over = self.history.ended is not None or not left or self.evaluated == self.budget
         return "" if over or left is None else f", about {seconds_text(left)} left"
 
     @property
@@ -97,7 +102,8 @@ class Summary:
         typical = statistics.median((t.evaluated_at or 0.0) - t.attempts[-1].submitted_at for t in done)
         running = [t for t in self.history.open_trials if t.attempt is not None]
         ahead = self.budget - self.evaluated - len(running)
-        waves = math.ceil(max(0, ahead) / int(self.history.created["max_jobs"]))
+        slots = int(self.history.created["max_jobs"]) * int(self.history.created.get("pack", 1))
+        waves = math.ceil(max(0, ahead) / slots)
         starts = (a.submitted_at for t in running if (a := t.attempt) is not None)
         under_way = max((typical - (time.time() - start) for start in starts), default=0.0)
         return max(0.0, under_way) + waves * typical
@@ -109,6 +115,11 @@ def outcome(summary: Summary, trial: Trial) -> str:
     if evaluation is not None:
         return str(evaluation.failure or ("shared" if trial.shares is not None else evaluation.outcome))
     return "submitted" if trial.attempt else "waiting"
+
+
+def _pack(trial: Trial, evaluation: Evaluation) -> int:
+    """How many shared the host with this evaluation, itself included."""
+    return next((a.pack for a in trial.attempts if a.number == evaluation.attempt), 1)
 
 
 def duration_s(evaluation: Evaluation) -> float:

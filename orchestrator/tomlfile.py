@@ -62,8 +62,7 @@ class TomlFile:
             return TypeAdapter(model).validate_python(content)
         except ValidationError as invalid:
             found: dict[tuple[str | int, ...], list[Any]] = {}
-            errors = invalid.errors()
-            for error in [e for e in errors if not _other_members(e, model)] or errors:
+            for error in invalid.errors():
                 found.setdefault(_without_tags(content, error), []).append(error)
             problems += [
                 self.problem((*place, *inner), _words(those, model, also)) for inner, those in found.items()
@@ -162,8 +161,3 @@ def _known(model: Any, loc: Place) -> set[str]:
 def _kinds(member: Any) -> tuple[str, ...]:
     kind = getattr(member, "model_fields", {}).get("kind")
     return get_args(kind.annotation) if kind else ()
-
-
-def _other_members(error: Any, model: Any) -> bool:
-    """True if a key is refused only by members of a union that are not meant."""
-    return error["type"] == "extra_forbidden" and error["loc"][-1] in _known(model, error["loc"])

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
-from tests.clusters.fixtures import slurm, slurm_accounting, slurm_cluster, slurm_cluster_accounting
+from tests.clusters.fixtures import (
+    oar,
+    oar_cluster,
+    slurm,
+    slurm_accounting,
+    slurm_cluster,
+    slurm_cluster_accounting,
+    slurm_cluster_limits,
+    slurm_limits,
+)
 
-__all__ = ["slurm", "slurm_accounting", "slurm_cluster", "slurm_cluster_accounting"]
+__all__ = [
+    "oar",
+    "oar_cluster",
+    "slurm",
+    "slurm_accounting",
+    "slurm_cluster",
+    "slurm_cluster_accounting",
+    "slurm_cluster_limits",
+    "slurm_limits",
+]
+
+LONGEST = ("test_study_llm.py", "test_master_job_slurm.py", "test_interrupted.py")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep OAR's tests in one process: a machine can have but one OAR.
+
+    Said as soon as a test is found: xdist reads groups before this file may look at all tests.
+    """
+    if "oar_cluster" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("oar"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, lest one is left alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 # No example is timed: machines that run tests may be busy.
 settings.register_profile("untimed", deadline=None)

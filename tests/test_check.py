@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import read_checked_study
+from jobs.prepared import Frozen, Prepared, PreparedTask
+from orchestrator.check import prepared_inputs, read_both, read_checked_study
 from orchestrator.errors import InputError
 from orchestrator.forecast import forecast
 from orchestrator.profile import ClusterProfile
@@ -31,6 +32,15 @@ def the_problem(path: Path, *, line: str) -> str:
 
 def litgpt(directory: Path, evaluation: str = "", **sections: str) -> Path:
     return write_study(directory, **{**LITGPT, "evaluation": LITGPT["evaluation"] + evaluation, **sections})
+
+
+def test_four_bits_need_a_gpu(tmp_path: Path) -> None:
+    path = litgpt(tmp_path, 'quantize = "nf4"\n')
+    with pytest.raises(
+        InputError, match=r"evaluation\.quantize: needs a CUDA GPU, and profile local has none"
+    ):
+        read_both(path, "local")
+    assert read_both(path, "grid5000-chuc")[1].gpus == 4
 
 
 def objective(metric: str, *report: str) -> str:
@@ -126,9 +136,56 @@ def test_what_an_evaluation_always_needs_cannot_be_conditional(tmp_path: Path) -
     assert the_problem(path, line="x1") == "space.x1: branin always takes it: leave `when` out"
 
 
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (["mmlu/acc", "mmlu_anatomy/acc", "val_loss"], []),
+        (["mmlu/f1"], ['objective.metric: no evaluation gives "mmlu/f1": mmlu gives acc, acc_norm']),
+        (
+            ["val_loss", "mmlu_astronomy/acc"],
+            ['objective.report: no evaluation gives "mmlu_astronomy/acc"; did you mean "mmlu_anatomy"?'],
+        ),
+    ],
+)
+def test_what_tasks_were_seen_to_give_may_be_asked_for_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: list[str], said: list[str]
+) -> None:
+    spec = read_checked_study(litgpt(tmp_path, STOCK_TASK, objective=objective(*metrics)))
+    given = ("mmlu/acc", "mmlu/acc_norm", "mmlu_anatomy/acc")
+    none = Frozen(path="", sha256="", documents=0)
+
+    def prepared(*given: str) -> Prepared:
+        task = PreparedTask(name="mmlu", metrics=given)
+        return Prepared(digest="d", model="", model_files=(), sources=(), train=none, val=none, tasks=(task,))
+
+    monkeypatch.setattr("orchestrator.check.require_prepared", lambda *_, **__: prepared(*given))
+    if said:
+        with pytest.raises(InputError) as refused:
+            prepared_inputs(spec, tmp_path)
+        assert refused.value.problems == tuple(f"{spec.path}: {what}" for what in said)
+    else:
+        assert prepared_inputs(spec, tmp_path) == "d"
+    # Where it could not be seen, nothing is refused.
+    monkeypatch.setattr("orchestrator.check.require_prepared", lambda *_, **__: prepared())
+    assert prepared_inputs(spec, tmp_path) == "d"
+
+
 def test_hyperparameters_without_a_default_must_be_there(tmp_path: Path) -> None:
     path = litgpt(tmp_path, space='[space]\nlora_rank = { type = "int", low = 1, high = 4 }\n')
     assert the_problem(path, line="[space]").startswith("space: lacks lora_alpha, learning_rate: ")
+
+
+def test_sequences_longer_than_the_models_context_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "model_config.yaml").write_text(f"{MODEL_CONFIG}block_size: 64\n")
+
+    def of_length(longest: int) -> Path:
+        path = litgpt(tmp_path, f"max_length = {longest}\n", space=LITGPT["space"] + "lora_rank = 4\n")
+        path.write_text(path.read_text().replace('model = "demo"', 'model = "tiny"'))
+        return path
+
+    assert "tiny reads 64 tokens at most" in the_problem(of_length(65), line="max_length")
+    assert read_checked_study(of_length(64)).space.names
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,12 @@ def test_a_fine_tuning_has_one_length(tmp_path: Path) -> None:
     assert the_problem(path, line="[evaluation]") == "evaluation: give either `epochs` or `steps`"
 
 
+def test_four_bits_are_not_in_shards(tmp_path: Path) -> None:
+    text = LITGPT["evaluation"] + 'quantize = "nf4"\nsharded = true\n'
+    path = write_study(tmp_path, **{**LITGPT, "evaluation": text})
+    assert the_problem(path, line="[evaluation]") == "evaluation: give either `quantize` or `sharded`"
+
+
 # -- what is no study file at all ---------------------------------------------------------------------------
 
 

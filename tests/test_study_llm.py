@@ -15,7 +15,7 @@ from tests.studies import PROFILE, SLURM_PROFILE, orchestrator, points_of, run_s
 STUDY = """
 name = "study"
 seed = 1
-include_base = true
+include_base = {base}
 [budget]
 evaluations = {evaluations}
 [algorithm]
@@ -35,7 +35,7 @@ model = "{llm}/base"
 data = "{llm}/sft/train.json"
 val_data = "{llm}/sft/val.json"
 val_documents = 50
-steps = {steps}
+steps = 8
 batch_size = 8
 max_length = 128
 precision = "fp32"
@@ -43,16 +43,18 @@ tasks = [{{ name = "hellaswag", file = "{llm}/tasks/hellaswag_val.jsonl", limit 
 """
 
 
-def prepared_study(shared: Path, profile: str, llm: Path, *, evaluations: int = 16, steps: int = 8) -> Path:
+def prepared_study(
+    shared: Path, profile: str, llm: Path, *, evaluations: int = 1, base: bool = False
+) -> Path:
     study = shared / "study.toml"
-    study.write_text(STUDY.format(evaluations=evaluations, steps=steps, llm=llm))
+    study.write_text(STUDY.format(evaluations=evaluations, base=str(base).lower(), llm=llm))
     path = write_profile(shared, profile)
     done = orchestrator("prepare", study, "--profile", path, cwd=shared)
     assert done.returncode == 0, done.stderr
     return study
 
 
-def test_a_bamsoo_study_of_16_lora_trials_is_the_same_on_slurm_and_here(
+def test_a_bamsoo_study_of_lora_trials_is_the_same_on_slurm_and_here(
     tmp_path: Path, slurm: SlurmCluster
 ) -> None:
     llm = shared_data("llm")
@@ -62,10 +64,11 @@ def test_a_bamsoo_study_of_16_lora_trials_is_the_same_on_slurm_and_here(
         ("slurm", SLURM_PROFILE),
     ):
         (tmp_path / name).mkdir()
-        runs[name] = run_study(tmp_path / name, prepared_study(tmp_path / name, profile, llm))
+        study = prepared_study(tmp_path / name, profile, llm, evaluations=4, base=True)
+        runs[name] = run_study(tmp_path / name, study)
         assert runs[name].code == 0, runs[name].errors
     here, there = runs["local"].history, runs["slurm"].history
-    assert len(there.spent) == 16
+    assert len(there.spent) == 4
     searched = [p for p in points_of(there) if p[0] is not None]
     assert [p[:3] for p in searched] == [p[:3] for p in points_of(here) if p[0] is not None]
     for ours, theirs in zip(here.trials, there.trials, strict=True):
@@ -87,7 +90,7 @@ def test_a_base_model_that_vanished_stops_the_study_with_one_line(tmp_path: Path
     llm = tmp_path / "llm"
     for part in ("base", "sft", "tasks"):
         shutil.copytree(shared_data("llm") / part, llm / part)
-    study = prepared_study(tmp_path, PROFILE, llm, evaluations=4)
+    study = prepared_study(tmp_path, PROFILE, llm)
     profile = tmp_path / "profile.toml"
     shutil.move(llm / "base", llm / "elsewhere")
     refused = orchestrator("launch", study, "--profile", profile, cwd=tmp_path)
@@ -117,10 +120,10 @@ def test_a_base_model_that_vanished_stops_the_study_with_one_line(tmp_path: Path
 def test_data_that_were_prepared_anew_since_launch_are_not_resumed_on(tmp_path: Path) -> None:
     data = tmp_path / "llm" / "sft" / "train.json"
     shutil.copytree(shared_data("llm"), tmp_path / "llm")
-    study = prepared_study(tmp_path, PROFILE, tmp_path / "llm", evaluations=4)
+    study = prepared_study(tmp_path, PROFILE, tmp_path / "llm")
     run = run_study(tmp_path, study, fault="before-submitting:1")
     data.write_text(json.dumps(json.loads(data.read_text())[:500]))
-    prepared_study(tmp_path, PROFILE, tmp_path / "llm", evaluations=4)
+    prepared_study(tmp_path, PROFILE, tmp_path / "llm")
     refused = orchestrator("resume", run.path, cwd=tmp_path)
     assert refused.returncode == 2
     assert "prepared anew since launch" in refused.stderr

@@ -91,10 +91,9 @@ def test_a_problem_in_the_second_table_of_an_array_names_its_line(tmp_path: Path
     ("task", "problems"),
     [
         ('"arc_easy"', ["tasks.0: must be a table of keys, got 'arc_easy'"]),
-        (
-            '{ name = "a", fille = "b" }',
-            ["tasks.0.file: is missing: give it a value", 'tasks.0.fille: unknown key; did you mean "file"?'],
-        ),
+        ('{ name = "a", fille = "b" }', ['tasks.0.fille: unknown key; did you mean "file"?']),
+        ('{ file = "b" }', ["tasks.0.name: is missing: give it a value"]),
+        ('{ name = "a", yaml = 3 }', ["tasks.0.yaml: input should be a valid string, got 3"]),
     ],
 )
 def test_a_wrong_task_of_either_kind_is_told_its_remedy(
@@ -107,6 +106,10 @@ def test_a_wrong_task_of_either_kind_is_told_its_remedy(
 
 
 def test_keys_of_two_kinds_of_task_do_not_go_together(tmp_path: Path) -> None:
-    text = LITGPT["evaluation"] + 'tasks = [{ name = "a", file = "b", num_fewshot = 3 }]\n'
+    text = LITGPT["evaluation"] + (
+        'lorra_layers = 3\ntasks = [{ name = "a", file = "b", num_fewshot = 3 }, '
+        '{ name = "a", yaml = "b", label = "c" }]\n'
+    )
     problems = problems_of(write_study(tmp_path, **{**LITGPT, "evaluation": text}))
-    assert any("tasks.0.num_fewshot: unknown key" in problem for problem in problems)
+    for key in "lorra_layers", "tasks.0.num_fewshot", "tasks.1.label":
+        assert any(f"evaluation.{key}: unknown key" in problem for problem in problems)
