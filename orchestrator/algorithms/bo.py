@@ -69,13 +69,14 @@ class BO(Planned):
             for point in latin_hypercube(self.space, size, generator):
                 self._append(point, source="design")
             return
-        if not (self._asynchronous or self._settled):
+        if not (self._asynchronous or self._is_told):
             return
+        waiting = len(self._points) - self._asked  # enqueued: it has places of this batch
         seen = {self.space.snap(point) for point in self._points}
         with exact(), manual_seed(int(generator.integers(2**31))), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a fit or a climb that ends early is good enough
             model = self._model()
-            for _ in range(1 if self._asynchronous else self._batch):
+            for _ in range(1 if self._asynchronous else self._batch - waiting):
                 if len(seen) == self.space.cardinality:
                     return
                 best = self._climbed(model, generator)

@@ -88,11 +88,13 @@ class FullSweep(BaMSOO):
     # -- a round --------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        if not (self._asynchronous or self._settled):
+        if not (self._asynchronous or self._is_told):
             return
         planned = len(self._points)
         generator = np.random.default_rng([self.seed, planned])
-        slots = 1 if self._asynchronous else max(1, min(self.capacity, self.budget - planned))
+        # What was enqueued has slots of this round.
+        slots = self.capacity - (planned - self._asked)
+        slots = 1 if self._asynchronous else min(slots, max(1, self.budget - planned))
         if self.space.cardinality is not None:
             slots = min(slots, self.space.cardinality - len(self._first))
         if slots < 1:

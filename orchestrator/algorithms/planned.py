@@ -72,6 +72,12 @@ class Planned(Algorithm):
         """True if everything planned was asked and told."""
         return len(self._told) == len(self._points)
 
+    @property
+    def _is_told(self) -> bool:
+        """True if everything asked was told, and nothing but what was enqueued waits to be asked."""
+        waiting = range(self._asked, len(self._points))
+        return len(self._told) == self._asked and set(waiting) <= set(self._enqueued)
+
     def ask(self, limit: int) -> list[Suggestion]:
         if limit < 1:
             raise ValueError(f"limit = {limit}: ask for at least one suggestion")

@@ -53,7 +53,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 ASYNCHRONOUS: dict[str, tuple[str, dict[str, Any]]] = {
     f"{name}-asynchronous": (name, {"asynchronous": True}) for name in ("fullsweep", "bo", "tpe")
 }
-BUDGET = 17
+BUDGET = 14
 every_algorithm = pytest.mark.parametrize("variant", VARIANTS)
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 
@@ -81,7 +81,7 @@ def replay(state: dict[str, Any]) -> dict[str, Any]:
 
 @every_algorithm
 @every_space
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_interleaving_changes_the_search(variant: str, space: SearchSpace, data: st.DataObject) -> None:
     """Laws 1, 2, 4, 5, 6, 7: any limits, any order and split of tells, written down at any moment."""
@@ -117,7 +117,7 @@ def test_no_interleaving_changes_the_search(variant: str, space: SearchSpace, da
 
 @pytest.mark.parametrize("variant", ASYNCHRONOUS)
 @every_space
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_equal_histories_give_equal_studies(variant: str, space: SearchSpace, data: st.DataObject) -> None:
     """Laws 1, 2, 4, 5, 6, 7 of an asynchronous search: whoever asks and tells the same is asked the same."""
@@ -166,6 +166,17 @@ def test_what_is_enqueued_is_asked_in_its_turn(variant: str) -> None:
     points = play(algorithm, smooth).points
     assert points.count(later) == 1
     assert len(points) + 2 == BUDGET
+
+
+@pytest.mark.parametrize(("name", "options"), [("fullsweep", {"n_init": 4}), ("bo", {"n_init": 4})])
+def test_what_is_enqueued_has_places_of_a_round_and_costs_none(name: str, options: dict[str, Any]) -> None:
+    algorithm = create(name, SPACES["floats"], seed=1, budget=20, capacity=4, **options)
+    for wanted in ([], [(0.31, 0.42)], [(0.11, 0.12), (0.91, 0.92)], []):
+        algorithm.enqueue(wanted)
+        batch = algorithm.ask(4)
+        assert len(batch) == 4
+        assert [s.point for s in batch[: len(wanted)]] == wanted
+        algorithm.tell([Observation(s.id, smooth(s)) for s in batch])
 
 
 @every_algorithm
