@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from orchestrator.algorithms import ALGORITHMS
-from orchestrator.cli.console import app
+from orchestrator.cli.program import app
 from orchestrator.profile import BUILT_IN
 from orchestrator.trial import Failure
 
