@@ -8,7 +8,8 @@
 Ours is `python -m jobs.evaluate` over a cache that `prepare` filled: once cold (nothing tokenized, and the
 files of model and packages out of the page cache) and `--warm` times, before and after the peer. The peer is
 `litgpt finetune_lora` and `litgpt evaluate` with the published flags: micro-batch 1, batch 1. Equal are
-model, data, number of samples, tasks, precision and threads. Warm times are medians (of two, the slower).
+model, data, number of samples, tasks, precision and cores: on a CPU ours is one process for each core; those
+commands, which hang with more than one, have as many threads. Warm times are medians (of two, the slower).
 
 Goals: on a CPU 3 times as fast, warm. On a GPU 10 times; training at 45 % of the matrix rate measured here,
 counting 4NT, scoring at 35 %, counting 2NT; at most 15 % of the time outside the arithmetic.
@@ -54,7 +55,7 @@ class Side:
 def ours(
     name: str, evaluation: LitGPTEvaluation, settings: Settings, folder: Path, environment: Mapping[str, str]
 ) -> Side:
-    """The job, as a compute node runs it.
+    """The job, as a compute node runs it, in ORCHESTRATOR_PROCESSES of `environment`.
 
     Raises:
         RuntimeError: it did not end well.
@@ -77,6 +78,7 @@ def ours(
         cache=str(folder / "cache"),
         gpus=0 if environment.get("ORCHESTRATOR_DEVICE") == "cpu" else 1,
     )
+    own = int(environment["ORCHESTRATOR_PROCESSES"])
     (directory / "trial.json").write_text(assignment.model_dump_json(), encoding="utf-8")
     begun = time.time()
     argv = [sys.executable, "-m", "jobs.evaluate", str(directory)]
@@ -87,7 +89,7 @@ def ours(
     print(f"{name}: {run.seconds['total']:.1f} s", flush=True)
     return Side(
         stages(result.seconds, (result.started_at or begun) - begun, run.seconds["total"]),
-        (result.peak_memory_bytes or 0) if assignment.gpus else run.peak_memory_bytes,
+        (result.peak_memory_bytes or 0) if assignment.gpus or own > 1 else run.peak_memory_bytes,
         {key: metric.value for key, metric in result.metrics.items()},
     )
 
@@ -201,6 +203,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="global batch size")
     parser.add_argument("--max-length", type=int, help="tokens: default 192 for 'shared', else 512")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--processes", type=int, help="of ours; default on a CPU: one for each thread")
     parser.add_argument("--warm", type=int, default=3, help="how often ours runs warm")
     parser.add_argument("--without-peer", action="store_true")
     parser.add_argument("--timeout", type=float, default=4 * 3600, help="seconds for a command of the peer")
@@ -260,14 +263,20 @@ def measure(
     done = work(inputs, lengths, volume.samples)
     rate = matrix_rate(device, settings.precision, options.threads)
     print(f"{volume}\n{done}\nmatrix rate {rate / 1e12:.3f} TFLOP/s, load {os.getloadavg()}", flush=True)
+    processes = options.processes or (options.threads if device == "cpu" else 1)
+    own = {
+        **environment,
+        "ORCHESTRATOR_PROCESSES": str(processes),
+        "OMP_NUM_THREADS": str(max(1, options.threads // processes)),
+    }
     make_cold(folder / "cache", inputs.model)
-    sides = {"cold": ours("cold", evaluation, settings, folder, environment)}
+    sides = {"cold": ours("cold", evaluation, settings, folder, own)}
     before = options.warm - options.warm // 2
-    warm = [ours(f"warm{n}", evaluation, settings, folder, environment) for n in range(before)]
+    warm = [ours(f"warm{n}", evaluation, settings, folder, own) for n in range(before)]
     litgpt = None
     if not options.without_peer:
         litgpt = theirs(inputs, settings, folder / "peer", environment, options.timeout)
-    warm += [ours(f"warm{n}", evaluation, settings, folder, environment) for n in range(before, options.warm)]
+    warm += [ours(f"warm{n}", evaluation, settings, folder, own) for n in range(before, options.warm)]
     sides["warm"] = median(warm)
     if litgpt is not None:
         sides["litgpt"] = litgpt
@@ -276,10 +285,11 @@ def measure(
     found = goals(sides, done, rate, device)
     for name, (value, goal) in found.items():
         print(f"{name}: {value:.3g} (goal {goal:g})")
-    print(f"load {load}, {options.threads} threads, {device}")
+    print(f"load {load}, {options.threads} threads, ours in {processes} processes, {device}")
     return {
         "device": torch_name(device),
         "threads": options.threads,
+        "processes": processes,
         "load": load,
         "model": options.model,
         "settings": asdict(settings),
