@@ -87,6 +87,11 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         ids: list[int] = self._tokenizer.encode(string, bos=bos).tolist()
         return ids
 
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """Of each continuation after its context, in tokens as lm-eval cuts them; without its bars."""
+        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
+        return found
+
     def _loglikelihood_tokens(self, requests: list[Request], **_: Any) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation after its context, and whether greedy decoding gives it."""
         # Choices that differ in their last token only, as one-letter answers do, are one row.

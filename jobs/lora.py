@@ -58,7 +58,8 @@ def measure(
     cache = Path(assignment.cache)
     wanted = hyperparameters(assignment.configuration)
     prepared = _required(evaluation, cache)
-    os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
+    # TQDM_DISABLE: a log is no terminal.
+    os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"), TQDM_DISABLE="1")
     with stages.stage("imports"), _uncollected():
         import torch
 

@@ -48,6 +48,7 @@ def test_a_compute_node_runs_it_offline(
     assert {"torch", "litgpt", "lm_eval", "inputs", "adapter"} <= set(found.versions)
     assert "train: 4 steps of 8 samples" in log(directory)
     assert f"held out: 96 documents, 0 of them cut short at {evaluation.max_length} tokens" in log(directory)
+    assert "it/s]" not in log(directory)  # bars are for terminals
     assert list(home.iterdir()) == []  # nothing in the user's home
 
 
