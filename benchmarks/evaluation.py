@@ -8,8 +8,8 @@
 Ours is `python -m jobs.evaluate` over a cache that `prepare` filled: once cold (nothing tokenized, and the
 files of model and packages out of the page cache) and `--warm` times, before and after the peer. The peer is
 `litgpt finetune_lora` and `litgpt evaluate` with the published flags: micro-batch 1, batch 1. Equal are
-model, data, number of samples, tasks, precision and cores: on a CPU ours is one process for each core; those
-commands, which hang with more than one, have as many threads. Warm times are medians (of two, the slower).
+model, data, number of samples, tasks, precision and cores: on a CPU ours is one process for each core,
+and each of those commands (`--devices 1`) has as many threads. Warm times are medians (of two, the slower).
 
 Goals: on a CPU 3 times as fast, warm. On a GPU 10 times; training at 45 % of the matrix rate measured here,
 counting 4NT, scoring at 35 %, counting 2NT; at most 15 % of the time outside the arithmetic.
@@ -21,12 +21,11 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,13 @@ from benchmarks import evaluation_inputs as inputs_of
 from benchmarks import evaluation_peer as peer
 from benchmarks.evaluation_inputs import Inputs, Volume
 from benchmarks.evaluation_peer import Run, Settings
-from benchmarks.evaluation_work import Work, matrix_rate, outside, work
+from benchmarks.evaluation_table import Side, goals, median, rows, shown
+from benchmarks.evaluation_work import matrix_rate, outside, work
 from jobs.evaluate import OFFLINE
 from orchestrator.evaluation import LitGPTEvaluation
 from orchestrator.trial import Assignment, Evaluation, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("start", "imports", "load", "train", "validate", "score", "rest", "total")
-
-
-@dataclass(frozen=True)
-class Side:
-    """What one side took, and found."""
-
-    seconds: dict[str, float]
-    peak_memory_bytes: int
-    metrics: dict[str, float]
 
 
 def ours(
@@ -78,7 +68,7 @@ def ours(
         cache=str(folder / "cache"),
         gpus=0 if environment.get("ORCHESTRATOR_DEVICE") == "cpu" else 1,
     )
-    own = int(environment["ORCHESTRATOR_PROCESSES"])
+    processes = int(environment["ORCHESTRATOR_PROCESSES"])
     (directory / "trial.json").write_text(assignment.model_dump_json(), encoding="utf-8")
     begun = time.time()
     argv = [sys.executable, "-m", "jobs.evaluate", str(directory)]
@@ -89,7 +79,7 @@ def ours(
     print(f"{name}: {run.seconds['total']:.1f} s", flush=True)
     return Side(
         stages(result.seconds, (result.started_at or begun) - begun, run.seconds["total"]),
-        (result.peak_memory_bytes or 0) if assignment.gpus or own > 1 else run.peak_memory_bytes,
+        (result.peak_memory_bytes or 0) if assignment.gpus or processes > 1 else run.peak_memory_bytes,
         {key: metric.value for key, metric in result.metrics.items()},
     )
 
@@ -125,12 +115,6 @@ def theirs(
     return Side(peer.both(runs), max(run.peak_memory_bytes for run in runs), peer.metrics(results))
 
 
-def median(sides: list[Side]) -> Side:
-    """The one of the median total."""
-    middle = statistics.median_high([side.seconds["total"] for side in sides])
-    return next(side for side in sides if side.seconds["total"] == middle)
-
-
 def make_cold(cache: Path, model: Path) -> None:
     """Tokens go; so does what the kernel keeps of the files of packages and model, where it obeys."""
     inputs_of.empty(cache / "tokens")
@@ -145,51 +129,6 @@ def make_cold(cache: Path, model: Path) -> None:
                     continue
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(descriptor)
-
-
-def rows(sides: Mapping[str, Side], done: Work, rate: float) -> list[tuple[str, dict[str, str]]]:
-    """The table: a label, and a cell for each side."""
-    table = [
-        (name, {side: f"{one.seconds.get(name, 0.0):.1f}" for side, one in sides.items()}) for name in STAGES
-    ]
-    for label, stage, flop in (
-        ("training, of rate", "train", done.training_flop),
-        ("scoring, of rate", "score", done.scoring_flop),
-    ):
-        table.append(
-            (label, {side: f"{flop / one.seconds[stage] / rate:.1%}" for side, one in sides.items()})
-        )
-    table.append(("outside arithmetic", {side: f"{outside(one.seconds):.0%}" for side, one in sides.items()}))
-    table.append(("peak MiB", {side: f"{one.peak_memory_bytes / 2**20:.0f}" for side, one in sides.items()}))
-    if "litgpt" in sides:
-        whole = sides["litgpt"].seconds["total"]
-        table.append(
-            ("times as fast", {side: f"{whole / one.seconds['total']:.2f}" for side, one in sides.items()})
-        )
-    return table
-
-
-def shown(table: list[tuple[str, dict[str, str]]]) -> str:
-    names = list(table[0][1])
-    lines = [f"{'seconds':20}" + "".join(f"{name:>10}" for name in names)]
-    lines += [f"{label:20}" + "".join(f"{cells[name]:>10}" for name in names) for label, cells in table]
-    return "\n".join(lines)
-
-
-def goals(sides: Mapping[str, Side], done: Work, rate: float, device: str) -> dict[str, tuple[float, float]]:
-    """What -> value, goal; all but the last are to be reached, that is not to be passed."""
-    warm = sides["warm"].seconds
-    found: dict[str, tuple[float, float]] = {}
-    if "litgpt" in sides:
-        found["times as fast"] = (
-            sides["litgpt"].seconds["total"] / warm["total"],
-            3 if device == "cpu" else 10,
-        )
-    if device != "cpu":
-        found["training, of rate"] = done.training_flop / warm["train"] / rate, 0.45
-        found["scoring, of rate"] = done.scoring_flop / warm["score"] / rate, 0.35
-        found["outside arithmetic"] = outside(warm), 0.15
-    return found
 
 
 def _options() -> argparse.Namespace:

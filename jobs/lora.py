@@ -58,8 +58,8 @@ def measure(
     cache = Path(assignment.cache)
     wanted = hyperparameters(assignment.configuration)
     prepared = _required(evaluation, cache)
-    # TQDM_DISABLE: a log is no terminal.
-    os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"), TQDM_DISABLE="1")
+    os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
+    os.environ["TQDM_DISABLE"] = "1"  # a log is no terminal
     with stages.stage("imports"), _uncollected():
         import torch
 

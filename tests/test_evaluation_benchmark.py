@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from benchmarks import evaluation, evaluation_inputs, evaluation_peer
-from benchmarks.evaluation import Side
 from benchmarks.evaluation_inputs import Inputs, Text, Volume
 from benchmarks.evaluation_peer import Settings, both, commands, metrics, watched
+from benchmarks.evaluation_table import Side, goals, median, rows, shown
 from benchmarks.evaluation_work import Work, matrix_rate, outside, work
 
 SETTINGS = Settings(steps=30, batch_size=16, max_length=128, precision="bf16")
@@ -97,18 +97,18 @@ def test_the_table_and_the_goals() -> None:
     ours = Side({"train": 4.0, "validate": 0.0, "score": 2.0, "total": 8.0}, 2**20, {})
     peer = Side({"train": 40.0, "validate": 0.0, "score": 20.0, "total": 100.0}, 2**21, {})
     sides = {"warm": ours, "litgpt": peer}
-    table = dict(evaluation.rows(sides, done, rate=200_000))
+    table = dict(rows(sides, done, rate=200_000))
     assert table["training, of rate"] == {"warm": "50.0%", "litgpt": "5.0%"}
     assert table["scoring, of rate"] == {"warm": "25.0%", "litgpt": "2.5%"}
     assert table["times as fast"] == {"warm": "12.50", "litgpt": "1.00"}
     assert table["outside arithmetic"] == {"warm": "25%", "litgpt": "40%"}
     assert table["peak MiB"] == {"warm": "1", "litgpt": "2"}
-    assert "train" in evaluation.shown(list(table.items()))
-    on_gpu = evaluation.goals(sides, done, 200_000, "cuda")
+    assert "train" in shown(list(table.items()))
+    on_gpu = goals(sides, done, 200_000, "cuda")
     assert on_gpu["times as fast"] == (12.5, 10)
     assert on_gpu["outside arithmetic"] == (0.25, 0.15)
-    assert evaluation.goals(sides, done, 200_000, "cpu") == {"times as fast": (12.5, 3)}
-    assert evaluation.median([peer, ours, ours]) is ours
+    assert goals(sides, done, 200_000, "cpu") == {"times as fast": (12.5, 3)}
+    assert median([peer, ours, ours]) is ours
 
 
 def test_the_work_counts_shared_rows_once(toy: Inputs) -> None:
