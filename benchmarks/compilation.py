@@ -42,6 +42,7 @@ def seconds(samples: list[Sample], place: torch.device, steps: int, *, compiled:
         weight_decay=0.0,
         warmup_steps=2,
         cosine=True,
+        shuffled=True,
         bf16=precision == "bf16",
     )
     marks = [time.perf_counter()]

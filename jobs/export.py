@@ -138,7 +138,7 @@ def _loaded(adapter: Adapter) -> GPT:
     if next(shapes) != next(shapes):
         raise InputError(f"{adapter.file}: does not fit {adapter.model}: nothing is exported")
     model.set_adapters(net, state)
-    if (found := lora.adapter_digest(net)) != adapter.digest:
+    if (found := model.adapter_digest(net)) != adapter.digest:
         raise InputError(
             f"{adapter.file}: is not what was scored: its digest is {found}, the trial's result says "
             f"{adapter.digest}: nothing is exported"

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -42,6 +41,7 @@ class Recipe:
     weight_decay: float
     warmup_steps: int
     cosine: bool
+    shuffled: bool
     bf16: bool
 
     def rate(self, step: int) -> float:
@@ -60,12 +60,14 @@ class Trained:
     Attributes:
         loss: mean training loss over the last tenth of the steps.
         samples: how many samples that mean is over.
+        end: the training at its end, to go on from.
     """
 
     loss: float
     samples: int
     steps: int
     seconds: float
+    end: State = field(default_factory=dict, repr=False, compare=False)
 
 
 def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int) -> Recipe:
@@ -78,7 +80,9 @@ def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int
         steps = max(1, round(steps * evaluation.fidelity))
     else:
         assert epochs is not None
-        steps = max(1, round(epochs * documents / batch_size))
+        batches = epochs * documents / batch_size
+        # Half a batch would be filled from the next epoch, with samples that a longer training sees later.
+        steps = max(1, round(batches) if evaluation.order == "shuffled" else math.floor(batches))
     warmup = evaluation.warmup_fraction if wanted.warmup_fraction is None else wanted.warmup_fraction
     return Recipe(
         steps=steps,
@@ -88,6 +92,7 @@ def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int
         weight_decay=wanted.weight_decay,
         warmup_steps=min(round(warmup * steps), steps - 1),
         cosine=evaluation.schedule == "cosine",
+        shuffled=evaluation.order == "shuffled",
         bf16=evaluation.precision == "bf16",
     )
 
@@ -126,7 +131,7 @@ def finetune(
         states.expect(models.adapters(model))
     if (kept := group.from_leader(None if states is None else states.furthest())) is not None:
         training.load(kept)
-    order = _endless(len(samples), torch.Generator().manual_seed(seed))
+    order = _endless(len(samples), torch.Generator().manual_seed(seed) if recipe.shuffled else None)
     order = islice(order, training.step * recipe.batch_size, None)
     model.train()
     while training.step < recipe.steps:
@@ -142,11 +147,13 @@ def finetune(
     model.eval()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in training.parameters):
         raise diverged(f"an adapter weight is not finite after step {recipe.steps}")
+    losses = training.losses[-max(1, recipe.steps // 10) :]
     return Trained(
-        loss=sum(training.losses) / len(training.losses),
-        samples=len(training.losses) * recipe.batch_size,
+        loss=sum(losses) / len(losses),
+        samples=len(losses) * recipe.batch_size,
         steps=recipe.steps,
         seconds=training.seconds,
+        end=training.state(),
     )
 
 
@@ -155,7 +162,7 @@ class _Training:
 
     Attributes:
         step: how many are done.
-        losses: of the last of them, as many as `Trained.loss` is the mean of.
+        losses: of each.
     """
 
     def __init__(
@@ -180,7 +187,7 @@ class _Training:
             fused=True if place.type == "cuda" else None,
         )
         self.step = 0
-        self.losses = deque[float](maxlen=max(1, recipe.steps // 10))
+        self.losses = list[float]()
         self._begun = time.perf_counter()
 
     @property
@@ -278,7 +285,7 @@ class _Training:
         models.set_adapters(self._model, state["adapter"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        self.losses.extend(state["losses"])
+        self.losses = list(state["losses"])
         self._begun = time.perf_counter() - state["seconds"]
 
 
@@ -286,7 +293,7 @@ def _derived(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def _endless(count: int, generator: torch.Generator) -> Iterator[int]:
-    """Indices 0..count−1, shuffled anew for every epoch."""
+def _endless(count: int, generator: torch.Generator | None) -> Iterator[int]:
+    """Indices 0..count−1, shuffled anew for every epoch; in their order without a generator."""
     while True:
-        yield from torch.randperm(count, generator=generator).tolist()
+        yield from range(count) if generator is None else torch.randperm(count, generator=generator).tolist()

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from jobs import sandbox
-from jobs.attempt import checkpoint
 from jobs.data import Sample, cut_short, nested, tokenized
 from jobs.failure import EvaluationFailed, one_line
-from jobs.prepared import Prepared, digest, library_files, require_prepared, thaw
+from jobs.prepared import Prepared, library_files, require_prepared, thaw
 from jobs.stages import Stages
 from orchestrator.errors import InputError
 from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation, LocalTask
 from orchestrator.trial import Assignment, Configuration, Failure, Metric
 
 if TYPE_CHECKING:
-    import torch
     from litgpt.lora import GPT
 
     from jobs.evaluate import Measured
-    from jobs.finetune import Recipe, Trained
     from jobs.group import Group
-    from jobs.micro_batches import MicroBatches
 
 
 def measure(
@@ -61,11 +56,9 @@ def measure(
     os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
     os.environ["TQDM_DISABLE"] = "1"  # a log is no terminal
     with stages.stage("imports"), _uncollected():
-        import torch
-
-        from jobs import finetune, model, score, sharding
+        from jobs import model, score, sharding
         from jobs.group import ALONE
-        from jobs.micro_batches import MicroBatches
+        from jobs.training import Training
 
         if group is None:
             set_up()
@@ -96,29 +89,21 @@ def measure(
     versions = {"inputs": prepared.digest[:16]}
     if wanted is not None:
         with stages.stage("train"):
-            recipe = finetune.recipe(evaluation, wanted, len(train))
-            decisive: list[Any] = [prepared.digest, evaluation.model_dump(mode="json"), asdict(recipe)]
-            decisive += [assignment.configuration, assignment.seed, torch.__version__, place.type, group.size]
-            key = digest(decisive)
-            folder = checkpoint(assignment, directory)
-            micro_batches = MicroBatches.on(
-                place,
-                net.config.padded_vocab_size,
-                recipe.micro_batch_size,
-                memory=_memory(evaluation, prepared, place, cache),
-            )
-            trained = _trained(
-                net,
+            training = Training(
+                evaluation,
+                wanted,
                 train,
-                recipe,
-                assignment.seed,
-                folder=folder,
-                key=key,
-                stages=stages,
+                prepared=prepared,
+                assignment=assignment,
+                directory=directory,
+                place=place,
                 group=group,
-                micro_batches=micro_batches,
+                stages=stages,
             )
-            versions["adapter"] = adapter_digest(net)
+            trained = training.of(net)
+            if training.lineage is not None:
+                versions["training"] = training.lineage
+            versions["adapter"] = model.adapter_digest(net)
             if group.lockstep or evaluation.quantize:
                 model.narrow(net)
             else:
@@ -164,26 +149,6 @@ def hyperparameters(configuration: Configuration) -> Hyperparameters | None:
         raise EvaluationFailed(Failure.BAD_DATA, f"configuration: {one_line(wrong)}: mend [space]") from error
 
 
-def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, place: torch.device, cache: Path) -> Path:
-    """The file that remembers how much of such a training such a device takes at once."""
-    import torch
-
-    size = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else 0
-    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
-    what = [[mark.model_dump(mode="json") for mark in prepared.model_files], kind, size]
-    what += [evaluation.max_length, evaluation.precision, list(evaluation.lora_layers), torch.__version__]
-    return cache / "micro-batches" / f"{digest(what)[:32]}.json"
-
-
-def adapter_digest(net: GPT) -> str:
-    from jobs import model
-
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(model.adapters(net).items()):
-        hashed.update(name.encode() + tensor.numpy().tobytes())
-    return hashed.hexdigest()[:16]
-
-
 def set_up(processes: int = 1) -> None:
     """As many threads as the scheduler gave cores, and kernels that give the same bits every time.
 
@@ -212,58 +177,6 @@ def samples(
         mask_prompt=evaluation.mask_prompt,
         cache=cache,
     )
-
-
-def _trained(
-    net: GPT,
-    samples: Sequence[Sample],
-    recipe: Recipe,
-    seed: int,
-    *,
-    folder: Path,
-    key: str,
-    stages: Stages,
-    group: Group,
-    micro_batches: MicroBatches,
-) -> Trained:
-    """Train, or go on from what this trial had trained when it was interrupted."""
-    from jobs import finetune, model
-    from jobs.training_state import TrainingStates
-
-    states = TrainingStates(folder, key, recipe.steps, stages) if group.leads else None
-    if (kept := group.from_leader(None if states is None else states.finished())) is not None:
-        stages.say(f"the adapter in {folder} is used: this trial trained it before its interruption")
-        model.set_adapters(net, kept["adapter"])
-        return finetune.Trained(**kept["trained"])
-    place = next(one for one in net.parameters() if one.requires_grad).device
-    stages.say(f"{recipe.steps} steps of {recipe.batch_size} samples out of {len(samples)}")
-    with stages.interruption.savable():
-        try:
-            trained = finetune.finetune(
-                net,
-                samples,
-                recipe,
-                seed=seed,
-                place=place,
-                micro_batches=micro_batches,
-                group=group,
-                states=states,
-                interruption=stages.interruption,
-                progress=stages.progress,
-            )
-        except EvaluationFailed:
-            if states is not None:
-                states.clear()  # what diverged diverges again
-            raise
-        stages.say(f"loss {trained.loss:.4f}")
-        state = model.adapters(net)
-        if recipe.learning_rate > 0 and model.is_untouched(state):
-            raise RuntimeError(
-                f"{recipe.steps} steps at learning rate {recipe.learning_rate:g} changed no adapter weight"
-            )
-        if states is not None:
-            states.finish({"adapter": state, "trained": asdict(trained)})
-    return trained
 
 
 def _task_scores(

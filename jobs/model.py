@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import pickle
@@ -154,6 +155,14 @@ def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
 def adapters(model: GPT) -> dict[str, torch.Tensor]:
     """Name -> adapter matrix, detached, on the CPU."""
     return {name: p.detach().cpu() for name, p in model.named_parameters() if "lora_" in name}
+
+
+def adapter_digest(net: GPT) -> str:
+    """Of all bits of the adapters."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(adapters(net).items()):
+        hashed.update(name.encode() + tensor.numpy().tobytes())
+    return hashed.hexdigest()[:16]
 
 
 def set_adapters(model: GPT, state: Mapping[str, torch.Tensor]) -> None:

@@ -134,6 +134,8 @@ class LitGPTEvaluation(Section):
     quantize: Literal["nf4"] | None = None  # QLoRA: the base's blocks in 4 bits; on CUDA, one GPU holds it
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     schedule: Literal["cosine", "constant"] = "cosine"
+    # "fixed": every epoch in the one order in which `fidelity` takes the samples, and whole batches only.
+    order: Literal["shuffled", "fixed"] = "shuffled"
     tasks: Many[Task] = ()
     fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the training data (nested) and of `steps`
     score_fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0  # of tasks' and held-out documents (nested)

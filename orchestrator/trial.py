@@ -131,6 +131,7 @@ class Assignment(Record):
     hosts: int = 1
     gpus: int = 0  # per host
     checkpoint: str | None = None  # directory that all attempts of the trial share; None: `checkpoint` here
+    goes_on_from: str | None = None  # an adapter of another study that was trained less, with this seed
 
 
 class Evaluation(Record):

@@ -25,7 +25,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from jobs import lora, model
+from jobs import model
 from jobs.export import Adapter
 from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
 from orchestrator.trial import Configuration
@@ -152,5 +152,5 @@ def adapter(folder: Path, lit: Path, layers: tuple[str, ...], precision: str = "
             if parameter.requires_grad:
                 parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
     torch.save({"adapter": model.adapters(net), "key": "k", "trained": {}}, folder / "adapter.pth")
-    digest = lora.adapter_digest(net)
+    digest = model.adapter_digest(net)
     return Adapter(folder / "adapter.pth", digest, lit, evaluation, LORA), net

@@ -88,7 +88,7 @@ def trained(base: Demo, evaluation: LitGPTEvaluation, seed: int = 1, **changes: 
     net = loaded(base, evaluation.precision, **changes)
     recipe = made(evaluation, **changes)
     finetune.finetune(net, some(), recipe, seed=seed, place=CPU)
-    return lora.adapter_digest(net), net
+    return model.adapter_digest(net), net
 
 
 def test_the_same_seed_gives_the_same_bits(base: Demo, evaluation: LitGPTEvaluation) -> None:
@@ -111,7 +111,7 @@ def test_a_vanishing_rate_scores_as_the_base(base: Demo, precision: str, rank: i
     found = validation_loss(net, some(), CPU)
     assert found.stderr is not None
     assert abs(found.value - expected.value) < 1e-2 * found.stderr
-    assert digest != lora.adapter_digest(loaded(base, precision, lora_rank=rank, lora_alpha=alpha))
+    assert digest != model.adapter_digest(loaded(base, precision, lora_rank=rank, lora_alpha=alpha))
 
 
 def test_merging_changes_no_loss_and_no_file(base: Demo, evaluation: LitGPTEvaluation) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs import evaluate as job
-from jobs import finetune, lora
+from jobs import finetune
 from jobs.demo import Demo
 from jobs.evaluate import Measured
 from jobs.failure import EvaluationFailed
@@ -114,13 +114,13 @@ def test_fidelity_is_a_share_of_data_and_steps(
     tmp_path: Path, base: Demo, prepared: Prepared, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
-    trained = lora._trained
+    train = finetune.finetune
 
-    def counted(net: Any, samples: Any, recipe: Any, *rest: Any, **named: Any) -> Any:
+    def counted(net: Any, samples: Any, recipe: Any, **named: Any) -> Any:
         seen.append((len(samples), recipe.steps))
-        return trained(net, samples, recipe, *rest, **named)
+        return train(net, samples, recipe, **named)
 
-    monkeypatch.setattr(lora, "_trained", counted)
+    monkeypatch.setattr(finetune, "finetune", counted)
     measured(tmp_path / "a", litgpt(base, fidelity=0.5), cache)
     measured(tmp_path / "b", litgpt(base), cache)
     assert seen == [(96, 2), (192, 4)]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import finetune, lora, loss
+from jobs import finetune, loss, model
 from jobs.demo import Demo
 from jobs.micro_batches import MicroBatches
 from orchestrator.evaluation import LitGPTEvaluation
@@ -55,7 +55,7 @@ def trained(base: Demo, evaluation: LitGPTEvaluation, micro_batches: MicroBatche
     finetune.finetune(
         net, some(), made(evaluation, **changes), seed=1, place=CPU, micro_batches=micro_batches
     )
-    return lora.adapter_digest(net)
+    return model.adapter_digest(net)
 
 
 def test_what_is_too_much_is_halved_and_remembered(

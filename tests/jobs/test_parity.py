@@ -29,6 +29,7 @@ RECIPE = finetune.Recipe(
     weight_decay=0.1,
     warmup_steps=3,
     cosine=True,
+    shuffled=True,
     bf16=False,
 )
 
