@@ -54,6 +54,9 @@ class Dialogue:
         self._nothing_to_ask = False  # until something is told
         own = [trial for trial in history.trials if trial.shares is None]
         self._known = {dumps(trial.configuration): trial.number for trial in own}
+        # As a person wrote them: decoding may end a last bit beside.
+        wanted = (*spec.enqueue, *history.requests.values())
+        self._wanted = {spec.space.encode(configuration): configuration for configuration in wanted}
 
     def take_up(self) -> None:
         """Begin, or go on from the last state.
@@ -72,7 +75,9 @@ class Dialogue:
     def enqueue(self, request: str, configuration: Configuration) -> None:
         """Have this configuration of the space tried, as that request file wants it."""
         self._append("enqueued", request=request, configuration=configuration)
-        self._algorithm.enqueue([self._spec.space.encode(configuration)])
+        point = self._spec.space.encode(configuration)
+        self._wanted[point] = configuration
+        self._algorithm.enqueue([point])
         self._nothing_to_ask = False
 
     def tell(self) -> None:
@@ -154,11 +159,12 @@ class Dialogue:
 
     def _trial(self, suggestion: Suggestion, number: int) -> dict[str, Any]:
         """The record of a new trial; one whose configuration is known shares that one's score."""
-        configuration = self._spec.space.decode(suggestion.point)
+        point = suggestion.point
+        configuration = self._wanted.get(point) or self._spec.space.decode(point)
         first = self._known.setdefault(dumps(configuration), number)
         return {
             "suggestion": suggestion.id,
-            "point": list(suggestion.point),
+            "point": list(point),
             "configuration": configuration,
             "note": suggestion.note,
             "shares": None if first == number else first,

@@ -90,7 +90,7 @@ class History:
     state: dict[str, Any] | None = None  # of the algorithm, after the last ask
     untold: list[int] = field(default_factory=list)  # trials whose outcome is not in that state, by number
     enqueued: list[Configuration] = field(default_factory=list)  # … and requests that are not
-    requests: set[str] = field(default_factory=set)  # names of the request files that were taken up
+    requests: dict[str, Configuration] = field(default_factory=dict)  # by name, those that were taken up
     evaluations: list[int] = field(default_factory=list)  # trials in the order of their evaluation
     wave: int = 0  # trials that were open together after the last ask
     asks: int = 0
@@ -234,7 +234,7 @@ class History:
 
     def _fold_enqueued(self, record: Record) -> None:
         self.enqueued.append(record["configuration"])
-        self.requests.add(record["request"])
+        self.requests[record["request"]] = record["configuration"]
 
     def _fold_noted(self, record: Record) -> None:
         self.notes.append(record["text"])

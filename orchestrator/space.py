@@ -41,6 +41,7 @@ __all__ = ["PRESETS", "Choice", "Float", "Int", "Parameter", "SearchSpace"]
 
 COUNTED = 100_000  # a constrained space of no more configurations, conditions aside, is enumerated
 DRAWN = 1 << 14  # points that decide whether a larger one has a feasible point
+_ROUNDING = (1e-15, 1e-14, 1e-13)  # of a unit: what decoding an encoded number may be off by
 MISSES = 1 << 20  # infeasible points in a row after which `sample` gives up
 
 
@@ -124,13 +125,17 @@ class SearchSpace:
     def encode(self, configuration: Mapping[str, Value]) -> Point:
         """The point in the middle of the units that decode to `configuration`: (d,).
 
+        A real number comes back from it up to rounding; where that would break a constraint, the point is
+        moved by as little.
+
         Raises:
             ValueError: it lacks a parameter, names one that is not there with the others, or holds a value
                 that the space does not. Constraints are not asked: see `problems`.
         """
         if problems := self._misfits(configuration):
             raise ValueError("; ".join(problems))
-        return self._middle(configuration)
+        point = self._middle(configuration)
+        return next(filter(self.feasible, (point, *self._beside(point))), point)
 
     def problems(self, configuration: Mapping[str, Value]) -> list[str]:
         """Why `configuration` is none of the space's, a line each; empty if it is one."""
@@ -198,6 +203,13 @@ class SearchSpace:
             parameter.encode(configuration[name]) if name in configuration else 0.5
             for name, parameter in self.parameters.items()
         )
+
+    def _beside(self, point: Point) -> Iterator[Point]:
+        """The points a rounding away on one axis of real numbers, the nearest first."""
+        floats = [n for n, parameter in enumerate(self.parameters.values()) if isinstance(parameter, Float)]
+        for step, axis, side in itertools.product(_ROUNDING, floats, (-1, 1)):
+            unit = min(max(point[axis] + side * step, 0.0), 1.0)
+            yield (*point[:axis], unit, *point[axis + 1 :])
 
     def _misfits(self, configuration: Mapping[str, Value]) -> list[str]:
         problems = []

@@ -158,3 +158,27 @@ def test_sampling_gives_up_where_feasible_points_are_too_rare(monkeypatch: pytes
     monkeypatch.setattr("orchestrator.space.MISSES", 3)
     with pytest.raises(InputError, match="3 points in a row broke them"):
         space.sample(np.random.default_rng(0), 1)
+
+
+@given(
+    st.integers(4, 64), st.floats(0.01, 1.0), st.sampled_from([True, False]), st.sampled_from([True, False])
+)
+def test_what_lies_on_the_border_is_encoded_on_its_feasible_side(
+    rank: int, ratio: float, upper: bool, log: bool
+) -> None:
+    text = f"alpha {'<=' if upper else '>='} {ratio!r} * rank"
+    space = SearchSpace({"rank": Int(4, 64, log=True), "alpha": Float(0.01, 128, log=log)}, {}, [text])
+    border = {"rank": rank, "alpha": ratio * rank}
+    assert space.problems(border) == []
+    point = space.encode(border)
+    assert space.feasible(point)
+    assert space.decode(point)["alpha"] == pytest.approx(border["alpha"], rel=1e-9)
+
+
+def test_twice_the_rank_is_a_default_and_not_a_bit_more() -> None:
+    """Of 57 pairs (rank, 2 rank), 27 decode to an alpha that is a bit too large."""
+    axes: dict[str, Parameter] = {"rank": Int(4, 60, log=True), "alpha": Float(4, 128, log=True)}
+    space = SearchSpace(axes, {}, ["alpha <= 2 * rank"])
+    pairs = [{"rank": rank, "alpha": 2.0 * rank} for rank in range(4, 61)]
+    assert all(space.feasible(space.encode(pair)) for pair in pairs)
+    assert not all(space.feasible(space._middle(pair)) for pair in pairs)

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator import requests
+from orchestrator.algorithms import ALGORITHMS
 from orchestrator.errors import InputError
 from orchestrator.forecast import forecast
 from orchestrator.run import RunDirectory
 from orchestrator.space import Choice, Float, Int, SearchSpace
+from orchestrator.spec import StudySpec
 from orchestrator.trial import Configuration, Failure, Known
 from orchestrator.warm import learnt
 from tests.builders import Story
@@ -40,6 +42,28 @@ def test_what_the_study_file_enqueues_is_tried_first_and_counts(tmp_path: Path) 
     assert [t.configuration for t in found.history.trials[:2]] == list(FIRST)
     assert len(found.history.spent) == 5
     assert forecast(spec, place).batch[:2] == list(FIRST)
+
+
+EXACT: Configuration = {"x0": 2e-4, "x1": 3e-3}
+
+
+def logarithmic(spec: StudySpec) -> StudySpec:
+    axes = {name: Float(1e-6, 1e-1, log=True) for name in ("x0", "x1")}
+    return replace(spec, space=SearchSpace(axes, {}, ["x1 <= 15 * x0"]))
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "grid"])
+def test_what_a_person_wants_tried_is_tried_to_the_last_bit(tmp_path: Path, algorithm: str) -> None:
+    """Whether the file says it or a request, with a constraint that it just meets, across a crash."""
+    spec, place = study(tmp_path, algorithm, evaluations=4)
+    spec = replace(logarithmic(spec), enqueue=(EXACT,))
+    other: Configuration = {"x0": 7e-5, "x1": 15 * 7e-5}
+    assert EXACT not in (spec.space.decode(spec.space.encode(one)) for one in (EXACT, other))
+    found = Study(spec, place)
+    requests.put(found.run, other)
+    assert found.go(crash_at=6) is None
+    found.go()
+    assert enqueued(found) == [EXACT, other]
 
 
 # -- from other studies -------------------------------------------------------------------------------------
