@@ -16,6 +16,7 @@ from orchestrator.summary import Summary, outcome
 from orchestrator.trial import Evaluation
 
 BEST = "best"
+_DIGESTS = ("inputs", "adapter", "training")
 
 
 @dataclass(frozen=True)
@@ -110,5 +111,5 @@ def facts(
         "precision": evaluation.precision,
         "quantize": evaluation.quantize,
         "digests": {"inputs": history.created["inputs"], "adapter": chosen.digest},
-        "versions": {k: v for k, v in chosen.evaluation.versions.items() if k not in ("inputs", "adapter")},
+        "versions": {k: v for k, v in chosen.evaluation.versions.items() if k not in _DIGESTS},
     }

@@ -189,12 +189,13 @@ class Attempts:
             self._say(f"{len(withdrawn)} waiting jobs withdrawn, to be submitted again")
 
     def _assignment(self, trial: Trial, attempt: int, asked: Terms) -> Assignment:
+        promoted = self._spec.promotion(trial.configuration)
         return Assignment(
             study=self._spec.name,
             trial=trial.number,
             attempt=attempt,
             configuration=trial.configuration,
-            seed=(self._spec.seed * 1_000_003 + trial.number) % 2**31,
+            seed=self._spec.seed_of(trial.number, trial.configuration),
             evaluation=self._spec.evaluation.model_dump(mode="json"),
             metrics=self._spec.objective.metrics,
             cache=str(self._run.cache),
@@ -202,6 +203,7 @@ class Attempts:
             hosts=self._profile.hosts,
             gpus=self._profile.gpus // self._profile.pack,
             checkpoint=str(self._run.checkpoint(trial.number)),
+            goes_on_from=None if promoted is None else promoted.adapter,
         )
 
     # -- gathering ------------------------------------------------------------------------------------------

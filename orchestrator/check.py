@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +22,16 @@ from orchestrator.evaluation import (
     Hyperparameters,
     LitGPTEvaluation,
 )
+from orchestrator.history import History
 from orchestrator.profile import ClusterProfile
 from orchestrator.profile_check import read_checked_profile
+from orchestrator.run import RunDirectory
 from orchestrator.space import Choice, Float, Int, Parameter
 from orchestrator.space_section import WRONG, Entries
 from orchestrator.spec import Knowledge, StudySpec, Wanted, read_study
 from orchestrator.submission import resources
 from orchestrator.tomlfile import near
-from orchestrator.trial import Value
+from orchestrator.trial import Promoted, Value
 
 # Each hyperparameter alone: the bounds of its field.
 _FIELDS: dict[str, TypeAdapter[Value]] = {
@@ -46,6 +49,16 @@ def read_checked_study(path: Path, directory: Path | None = None) -> StudySpec:
     learners = [entry.name for entry in algorithms.ALGORITHMS.values() if entry.learns]
     knowledge = Knowledge(algorithms.check_options, _evaluation_problems, _own_space, learners)
     return read_study(path, knowledge, directory)
+
+
+def read_launched_study(run: RunDirectory, history: History) -> StudySpec:
+    """The study of a run as it was launched, with what it goes on with.
+
+    Raises:
+        InputError: with every problem of the file.
+    """
+    spec = read_checked_study(run.study, Path(history.created["path"]).parent)
+    return replace(spec, promoted=tuple(Promoted(**one) for one in history.created.get("promoted", ())))
 
 
 def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile, Path]:

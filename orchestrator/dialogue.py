@@ -55,7 +55,7 @@ class Dialogue:
         own = [trial for trial in history.trials if trial.shares is None]
         self._known = {dumps(trial.configuration): trial.number for trial in own}
         # As a person wrote them: decoding may end a last bit beside.
-        wanted = (*spec.enqueue, *history.requests.values())
+        wanted = (*spec.first, *history.requests.values())
         self._wanted = {spec.space.encode(configuration): configuration for configuration in wanted}
 
     def take_up(self) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__, executors
-from orchestrator.check import prepared_inputs, read_checked_study
+from orchestrator.check import prepared_inputs, read_launched_study
 from orchestrator.deferred import Deferred
 from orchestrator.errors import InputError
 from orchestrator.history import History
@@ -40,8 +40,8 @@ def create_run(
         inputs: digest of what was prepared for it.
 
     Raises:
-        InputError: it exists already, or cannot be made; or the algorithm, or a study to start from, cannot
-            be used.
+        InputError: it exists already, or cannot be made; or the algorithm, or a study to start from or to go
+            on with, cannot be used.
     """
     created(spec, budget=spec.most_evaluations, capacity=profile.slots)
     learnt(spec)
@@ -154,6 +154,7 @@ def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
         "python": sys.version.split()[0],
         "path": str(spec.path.absolute()),
         "text": spec.text,
+        "promoted": [one.model_dump(mode="json") for one in spec.promoted],
     }
 
 
@@ -180,7 +181,7 @@ def launched_study(run: RunDirectory, history: History, *, check_original: bool)
             if path == original:
                 remedy += "; `--as-launched` goes on with the study as it was"
             raise InputError([f"{path}: the study changed since launch: {remedy}", *lines])
-    return read_checked_study(run.study, original.parent)
+    return read_launched_study(run, history)
 
 
 def _meaning(text: str) -> object:

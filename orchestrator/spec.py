@@ -28,7 +28,7 @@ from orchestrator.space import SearchSpace
 from orchestrator.space_section import Entries, build_space, read_entries
 from orchestrator.start import first_configurations
 from orchestrator.tomlfile import TomlFile
-from orchestrator.trial import Configuration
+from orchestrator.trial import Configuration, Promoted
 
 Wanted = list[tuple[str, str]]  # key in the file, metric
 KEPT_ADAPTERS = 3
@@ -51,12 +51,29 @@ class StudySpec:
     text: str
     enqueue: tuple[Configuration, ...] = ()  # to try first, whole and feasible
     warm_start: tuple[Path, ...] = ()  # run directories of other studies, to learn from
+    promote: Path | None = None  # run directory of a study that trained less …
+    promoted: tuple[Promoted, ...] = ()  # … and its trials that this one goes on with; known at launch
     keep_adapters: int = KEPT_ADAPTERS  # of so many best trials; of a `litgpt` evaluation only
 
     @property
     def most_evaluations(self) -> int:
         """Evaluations at most; where only GPU-hours are given, more than they could ever pay."""
         return self.budget.evaluations or 100_000
+
+    @property
+    def first(self) -> list[Configuration]:
+        """The configurations to try before any other."""
+        promoted = [one.configuration for one in self.promoted]
+        return promoted + [one for one in self.enqueue if one not in promoted]
+
+    def promotion(self, configuration: Configuration) -> Promoted | None:
+        """The trial of another study that one with this configuration goes on with."""
+        return next((one for one in self.promoted if one.configuration == configuration), None)
+
+    def seed_of(self, trial: int, configuration: Configuration) -> int:
+        """What the random numbers of a trial's evaluation follow from."""
+        promoted = self.promotion(configuration)
+        return (self.seed * 1_000_003 + trial) % 2**31 if promoted is None else promoted.seed
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,7 @@ class _Head(Section):
     include_default: bool = False
     enqueue: Many[Configuration] = ()
     warm_start: Many[str] = ()
+    promote: str | None = None
     # Of so many best trials the adapter stays; what the others trained is removed once they are evaluated.
     # Only `litgpt` evaluations have it. What a command keeps in ORCHESTRATOR_CHECKPOINT is the user's own and
     # stays: nobody but the program knows what of it is still wanted.
@@ -167,6 +185,7 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
         text=file.text,
         enqueue=enqueue,
         warm_start=tuple(Path(_at(directory, run)) for run in head.warm_start),
+        promote=None if head.promote is None else Path(_at(directory, head.promote)),
         keep_adapters=KEPT_ADAPTERS if head.keep_adapters is None else head.keep_adapters,
     )
 
@@ -182,14 +201,12 @@ def _together(
     problems = []
     if head is not None and head.include_base and evaluation is not None and evaluation.kind == "synthetic":
         problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
-    if (
-        head is not None
-        and head.keep_adapters is not None
-        and evaluation is not None
-        and evaluation.kind != "litgpt"
-    ):
-        what = f"a {evaluation.kind} evaluation leaves no adapters of ours to remove: leave it out"
-        problems.append((("keep_adapters",), what))
+    if head is not None and evaluation is not None and evaluation.kind != "litgpt":
+        what = f"a {evaluation.kind} evaluation leaves no adapters of ours"
+        if head.keep_adapters is not None:
+            problems.append((("keep_adapters",), f"{what} to remove: leave it out"))
+        if head.promote is not None:
+            problems.append((("promote",), f"{what} to go on from: leave it out"))
     if budget is not None and budget.evaluations is None and algorithm in ("lhs", "grid"):
         problems.append((("budget",), f"{algorithm} plans its whole design at once: give `evaluations`"))
     known = algorithm and not knowledge.algorithm(algorithm, {})

@@ -113,6 +113,15 @@ class Metric(Record):
     n: Annotated[int, Field(ge=0)] | None = None
 
 
+class Promoted(Record):
+    """A trial of a cheaper study that another one goes on with."""
+
+    trial: int  # there
+    configuration: Configuration
+    seed: int
+    adapter: str  # where it left what it had trained
+
+
 class Assignment(Record):
     """What one attempt at a trial is to do: the content of `trial.json`.
 

@@ -39,8 +39,8 @@ def begin(algorithm: Algorithm, spec: StudySpec) -> list[str]:
     known, lines = learnt(spec)
     if known:
         algorithm.learn(known)
-    if spec.enqueue:
-        algorithm.enqueue([spec.space.encode(configuration) for configuration in spec.enqueue])
+    if spec.first:
+        algorithm.enqueue([spec.space.encode(configuration) for configuration in spec.first])
     return lines
 
 
@@ -66,15 +66,24 @@ def learnt(spec: StudySpec) -> tuple[list[Known], list[str]]:
     return known, lines
 
 
-def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
+def history_of(path: Path) -> History:
+    """What the study of another run directory has come to.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
-        history = History.replay(read(path / "ledger.jsonl", states=False))
+        return History.replay(read(path / "ledger.jsonl", states=False))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read: {error.strerror}; give the run directory of a study"
         ) from error
     except LedgerCorrupt as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
+    history = history_of(path)
     theirs, ours = history.created["objective"], spec.objective
     if (theirs["metric"], theirs["direction"]) != (ours.metric, ours.direction):
         raise InputError(
@@ -85,7 +94,7 @@ def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
     for trial in history.spent:
         if trial.evaluation is None or trial.evaluation.failure is not None:
             continue
-        if _is_inside(trial.configuration, spec):
+        if is_inside(trial.configuration, spec):
             metric = trial.evaluation.metrics[ours.metric]
             point = spec.space.encode(trial.configuration)
             known.append(Known(point, ours.sign * metric.value, metric.stderr))
@@ -98,7 +107,7 @@ def _scores_of(path: Path, spec: StudySpec) -> tuple[list[Known], list[str]]:
         )
     beyond = f", {outside} outside this space" if outside else ""
     lines = [f"warm start from {path}: {len(known)} scores taken{beyond}"]
-    if differing := _differing(history.created["text"], spec.text):
+    if differing := differing_keys(history.created["text"], spec.text):
         lines.append(
             f"warm start from {path}: its [evaluation] differs in {', '.join(differing)}: "
             "scores may not compare"
@@ -110,12 +119,12 @@ def _at(spec: StudySpec, key: str, what: str) -> str:
     return TomlFile(spec.path, spec.text, {}).problem((key,), what)
 
 
-def _is_inside(configuration: Configuration, spec: StudySpec) -> bool:
+def is_inside(configuration: Configuration, spec: StudySpec) -> bool:
     """True if it is a configuration of this study's space, values that are fixed here included."""
     return not spec.space.problems(configuration) and configuration.keys() >= spec.space.fixed.keys()
 
 
-def _differing(theirs: str, ours: str) -> list[str]:
+def differing_keys(theirs: str, ours: str) -> list[str]:
     """The keys in which the `[evaluation]` of two study files differ."""
     one, other = (tomllib.loads(text).get("evaluation", {}) for text in (theirs, ours))
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

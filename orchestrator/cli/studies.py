@@ -54,10 +54,12 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
     from orchestrator.check import prepared_inputs, preview, read_both
     from orchestrator.forecast import forecast
+    from orchestrator.promotion import with_promoted
     from orchestrator.summary import number_text, seconds_text
 
     spec, place, _ = read_both(study, profile)
     prepared_inputs(spec, place.cache_path)
+    spec, lines = with_promoted(spec, place.cache_path)
     coming = forecast(spec, place)
     script = preview(spec, place, len(coming.batch) + spec.include_base)
     if as_json:
@@ -72,6 +74,8 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
         print_json(facts)
         return
     out.print(f"[bold]{spec.name}[/]: {study} is valid. First batch, {spec.algorithm}:")
+    for line in lines:
+        out.print(f"  {line}", markup=False)
     if spec.include_base:
         out.print("  the base model, untouched")
     for number, configuration in enumerate(coming.batch, start=int(spec.include_base)):
@@ -118,14 +122,17 @@ def launch(
     from orchestrator.chain import section
     from orchestrator.check import prepared_inputs, read_both
     from orchestrator.launch import create_run
+    from orchestrator.promotion import with_promoted
 
     only_one_of(detach=detach, as_job=as_job, tick=tick)
     spec, place, profile_path = read_both(study, profile)
     if as_job:
         section(place, str(profile_path))  # before there is a run
     inputs = prepared_inputs(spec, place.cache_path)
+    spec, lines = with_promoted(spec, place.cache_path)
     run = create_run(spec, place, profile_path, inputs)
-    out.print(f"run directory: {run.path}", markup=False)
+    for line in (*lines, f"run directory: {run.path}"):
+        out.print(line, markup=False)
     if as_job:
         go_as_job(run)
     elif tick:

@@ -18,7 +18,7 @@ from jobs.prepared import require_prepared
 from jobs.stages import Stages
 from orchestrator.evaluation import LitGPTEvaluation
 from orchestrator.trial import Assignment, Configuration
-from tests.jobs.attempts import attempt, litgpt
+from tests.jobs.attempts import attempt, litgpt, result, run
 from tests.jobs.test_interrupted import At
 
 LORA: Configuration = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2, "lora_dropout": 0.2}
@@ -101,6 +101,25 @@ def test_a_longer_training_goes_on_from_a_shorter_one(
     assert "step 6 of 24, loss" not in said
     assert_equal(found, whole)
     assert stages.trained == 1.0
+
+
+def test_two_processes_go_on_together(tmp_path: Path, given: Given) -> None:
+    for name, fidelity in {"quarter": 0.25, "straight": 1.0, "whole": 1.0}.items():
+        directory = attempt(
+            tmp_path / name,
+            evaluation(given, fidelity=fidelity).model_dump(mode="json"),
+            configuration=LORA,
+            cache=str(given.cache),
+            goes_on_from=str(adapter(tmp_path / "quarter")) if name == "whole" else None,
+        )
+        assert run(directory, ORCHESTRATOR_PROCESSES="2") == (0, "")
+    straight, found = result(tmp_path / "straight"), result(tmp_path / "whole")
+    logs = [path.read_text() for path in (tmp_path / "whole" / "ranks").glob("*.log")]
+    assert len(logs) == 2
+    assert sum("goes on after step 6 of 24" in text for text in logs) == 1  # the leader reads it
+    assert found.versions["adapter"] == straight.versions["adapter"]
+    for name in ("train_loss", "val_loss"):
+        assert found.metrics[name] == straight.metrics[name]
 
 
 def test_over_several_lengths(tmp_path: Path, given: Given, whole: Measured) -> None:
