@@ -12,22 +12,17 @@ import torch
 from litgpt.lora import GPT
 from litgpt.tokenizer import Tokenizer
 from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import (
-    handle_stop_sequences,
-    normalize_gen_kwargs,
-    postprocess_generated_text,
-)
+from lm_eval.models.utils import postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from jobs.data import batches
-from jobs.failure import EvaluationFailed, diverged
+from jobs.failure import diverged
 from jobs.generation import Prompt, generate
 from jobs.group import ALONE, Group
 from jobs.head import head_at
-from orchestrator.trial import Failure
+from jobs.writing import Writing
 
 _LOGITS = 2**27  # elements at once: 512 MiB in fp32
-_WRITTEN = 256  # tokens at most, where a task does not say; lm-eval's own
 _TOKENS = {"cpu": 2048, "cuda": 16384}  # in a batch
 
 Request = tuple[tuple[str, str], list[int], list[int]]
@@ -202,25 +197,11 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         Raises:
             EvaluationFailed: the task wants what is not done here.
         """
-        settings = dict(normalize_gen_kwargs(asked, _WRITTEN))
-        longest, until = settings.pop("max_gen_toks"), settings.pop("until", None)
-        sampled = settings.pop("do_sample", None)
-        temperature = settings.pop("temperature", 0.0) if sampled is not False else 0.0
-        top_k, top_p = settings.pop("top_k", 0) or 0, settings.pop("top_p", 1.0) or 1.0
-        settings.pop("temperature", None)
-        if settings:
-            raise refused(f"text generated with {', '.join(sorted(settings))}")
-        if (room := self._longest - longest) < 1:
-            raise EvaluationFailed(
-                Failure.BAD_DATA,
-                f"a task has {longest} tokens written, and the model reads {self._longest}: "
-                "lower max_gen_toks in the task",
-            )
+        how = Writing.of(asked, self._longest)
         named = f"{draw}:{context}" if draw else context
         seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:6], "big")
-        ids = tuple(self.tok_encode(context)[-room:]) or (self.prefix_token_id,)
-        stop = tuple(handle_stop_sequences(until, eos=None))
-        return Prompt(ids, longest, stop, float(temperature), int(top_k), float(top_p), seed)
+        ids = tuple(self.tok_encode(context)[-how.room :]) or (self.prefix_token_id,)
+        return Prompt(ids, how.longest, how.stop, how.temperature, how.top_k, how.top_p, seed)
 
     def _decoded(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(torch.tensor(ids)) if ids else ""
@@ -236,11 +217,3 @@ def _begins_texts(tokenizer: Tokenizer) -> bool:
     if tokenizer.use_bos or tokenizer.backend != "huggingface":
         return bool(tokenizer.use_bos)
     return bool(tokenizer.processor.encode("a").ids[:1] == [tokenizer.bos_id])
-
-
-def refused(what: str) -> EvaluationFailed:
-    return EvaluationFailed(
-        Failure.BAD_DATA,
-        f"a task scores {what}, which this evaluation does not do: "
-        "use another task, or a `command` evaluation of your own",
-    )

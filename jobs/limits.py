@@ -51,13 +51,22 @@ def length_problems(model_config: Path, max_length: int) -> list[str]:
     Raises:
         InputError: the file is missing or malformed.
     """
-    try:
-        longest = int(_shape(model_config).get("block_size", 4096))  # LitGPT's own default
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{model_config}: block_size is no number ({error})") from error
+    longest = context(model_config)
     if max_length <= longest:
         return []
     return [f"max_length = {max_length}: {model_config.parent.name} reads {longest} tokens at most: lower it"]
+
+
+def context(model_config: Path) -> int:
+    """Tokens that the model reads at most.
+
+    Raises:
+        InputError: the file is missing or malformed.
+    """
+    try:
+        return int(_shape(model_config).get("block_size", 4096))  # LitGPT's own default
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{model_config}: block_size is no number ({error})") from error
 
 
 def tied(checkpoint: Path) -> bool:

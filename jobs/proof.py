@@ -84,7 +84,7 @@ def loaded(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> tup
     Raises:
         InputError: every problem found.
     """
-    from jobs import checkpoint, lora, vocabulary
+    from jobs import checkpoint, limits, lora, vocabulary
     from jobs.prepared import thaw
 
     problems: list[str] = []
@@ -98,9 +98,11 @@ def loaded(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> tup
         problems += error.problems
     for task, ready in zip(evaluation.tasks, prepared.tasks, strict=True):
         try:
-            tasks.append(_proven(task, ready))
+            tasks.append(_proven(task, ready, limits.context(Path(prepared.model) / limits.CONFIG)))
         except InputError as error:
             problems += error.problems
+        except EvaluationFailed as error:
+            problems.append(f"tasks: {task.name!r}: {error}")
         except Exception as error:  # noqa: BLE001 - data sets and tasks raise what they like
             asked = f" (it asked for {', '.join(sorted(set(_refused)))})" if _refused else ""
             problems.append(
@@ -113,7 +115,7 @@ def loaded(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> tup
     return tuple(tasks)
 
 
-def _proven(task: Any, ready: PreparedTask) -> PreparedTask:
+def _proven(task: Any, ready: PreparedTask, reads: int) -> PreparedTask:
     from jobs import rehearsal, tasks
     from jobs.prepared import thaw
 
@@ -123,7 +125,7 @@ def _proven(task: Any, ready: PreparedTask) -> PreparedTask:
     else:
         suite = tasks.stock_suite(task, ready.folders)
     marks = tuple(FileMark.of(path) for path in rehearsal.data_files(suite))
-    given = rehearsal.metrics(suite, lambda: bool(_refused))
+    given = rehearsal.metrics(suite, reads=reads, refused=lambda: bool(_refused))
     return ready.model_copy(update={"data": marks, "metrics": given})
 
 

@@ -8,11 +8,17 @@ from typing import Any
 
 from lm_eval.api.model import LM
 
+from jobs.failure import EvaluationFailed
 from jobs.tasks import Suite
+from jobs.writing import Writing
 
 
 class _StandIn(LM):  # type: ignore[misc]
-    """Has an answer to everything, at once."""
+    """Has an answer at once to everything that the model can be asked."""
+
+    def __init__(self, reads: int) -> None:
+        super().__init__()
+        self._reads = reads
 
     def loglikelihood(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         return [(-1.0, False)] * len(requests)
@@ -21,6 +27,8 @@ class _StandIn(LM):  # type: ignore[misc]
         return [-1.0] * len(requests)
 
     def generate_until(self, requests: Sequence[Any], **_: Any) -> list[str]:
+        for request in requests:
+            Writing.of(request.args[1], self._reads)
         return ["A"] * len(requests)
 
 
@@ -34,27 +42,31 @@ def data_files(suite: Suite) -> list[Path]:
     return sorted(files)
 
 
-def metrics(suite: Suite, refused: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
+def metrics(suite: Suite, *, reads: int, refused: Callable[[], bool] = lambda: False) -> tuple[str, ...]:
     """Names of the metrics that the tasks give, as an evaluation names them; empty if that cannot be known.
 
     Args:
         suite: the tasks; of each the first document is scored.
+        reads: tokens that the model reads at most.
         refused: True once something was asked of the network.
 
     Raises:
+        EvaluationFailed: a task wants of the model what is not done here, or more than it reads.
         Exception: any, if what it failed for is the network.
     """
     from lm_eval.evaluator import evaluate
 
     try:
         results = evaluate(
-            lm=_StandIn(),
+            lm=_StandIn(reads),
             task_dict=suite.loaded,
             limit=1,
             bootstrap_iters=0,
             log_samples=False,
             confirm_run_unsafe_code=True,  # nothing is run: see `code_eval.running`
         )
+    except EvaluationFailed:
+        raise
     except Exception:
         if refused():
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,6 +46,17 @@ def base(cache: Path) -> demo.Demo:
 
     torch.set_num_threads(1)
     return demo.build(cache, lambda _: None, SMALL)
+
+
+@pytest.fixture(scope="session")
+def far_reading(base: demo.Demo, tmp_path_factory: pytest.TempPathFactory) -> demo.Demo:
+    """The tests' model with room for a prompt beside the 1024 tokens that HumanEval has written."""
+    model = shutil.copytree(base.model, tmp_path_factory.mktemp("far") / "far-reading")
+    config = model / "model_config.yaml"
+    text = config.read_text()
+    assert "block_size: 256" in text
+    config.write_text(text.replace("block_size: 256", "block_size: 2048"))
+    return dataclasses.replace(base, model=model)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_programs_that_pass_their_tests_are_counted(problems: list[dict[str, str
 
 
 def test_nothing_runs_where_a_study_is_prepared(
-    problems: list[dict[str, str]], base: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    problems: list[dict[str, str]], far_reading: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert problems
 
@@ -68,10 +68,10 @@ def test_nothing_runs_where_a_study_is_prepared(
         raise AssertionError("a program was run")
 
     monkeypatch.setattr(sandbox, "passes", ran)
-    evaluation = litgpt(base, tasks=[ASKED.model_dump()])
+    evaluation = litgpt(far_reading, tasks=[ASKED.model_dump()])
     (task,) = prepare(evaluation, tmp_path / "cache", lambda _: None).tasks
     assert task.metrics == ("humaneval/pass@1,create_test",)
-    without = litgpt(base, tasks=[{"name": "humaneval"}])
+    without = litgpt(far_reading, tasks=[{"name": "humaneval"}])
     assert manifest_path(without, tmp_path) != manifest_path(evaluation, tmp_path)
     with pytest.raises(InputError, match=r"'humaneval': humaneval runs programs .*: add execute_code = true"):
         prepare(without, tmp_path / "cache", lambda _: None)
@@ -85,10 +85,10 @@ def test_tasks_that_run_programs_in_ways_of_their_own_are_refused() -> None:
 
 
 def test_a_host_without_walls_ends_the_trial_before_anything_is_loaded(
-    base: Demo, tmp_path: Path, problems: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    far_reading: Demo, tmp_path: Path, problems: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert problems
-    evaluation = litgpt(base, tasks=[ASKED.model_dump()])
+    evaluation = litgpt(far_reading, tasks=[ASKED.model_dump()])
     prepare(evaluation, tmp_path / "cache", lambda _: None)
 
     def missing(*_: object) -> bool:
