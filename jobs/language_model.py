@@ -211,9 +211,9 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
 def _begins_texts(tokenizer: Tokenizer) -> bool:
     """True if a text to score begins with the special token, as for lm-eval's Hugging Face model.
 
-    LitGPT cuts off what tokenizer.json puts there, unless tokenizer_config.json or the model's name asks
-    for it.
+    There tokenizer.json alone says so, whatever tokenizer_config.json asks for. LitGPT cuts off what it puts
+    there, unless tokenizer_config.json or the model's name asks for it.
     """
-    if tokenizer.use_bos or tokenizer.backend != "huggingface":
+    if tokenizer.backend != "huggingface":
         return bool(tokenizer.use_bos)
     return bool(tokenizer.processor.encode("a").ids[:1] == [tokenizer.bos_id])
