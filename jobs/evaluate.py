@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from jobs import attempt, command, ranks
 from jobs.failure import EvaluationFailed, check_finite, classified, is_full_disk, one_line
-from jobs.guard import GRACE_S, Limit, guarded, margin_s
+from jobs.guard import GRACE_S, Limit, guarded, leave, margin_s
 from jobs.interruption import Interrupted, Interruption
 from jobs.stages import Stages
 from jobs.synthetic import FUNCTIONS
@@ -232,3 +232,4 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m jobs.evaluate ATTEMPT_DIR")
     evaluate(sys.argv[1])
+    leave(0)

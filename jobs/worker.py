@@ -20,7 +20,7 @@ from jobs import attempt, ranks
 from jobs.command import Call
 from jobs.evaluate import OFFLINE, Measured
 from jobs.failure import EvaluationFailed, classified
-from jobs.guard import guarded
+from jobs.guard import guarded, leave
 from jobs.interruption import Interrupted, Interruption
 from jobs.stages import Stages
 from orchestrator.evaluation import LitGPTEvaluation
@@ -168,4 +168,4 @@ def _measured(directory: Path, stages: Stages) -> Measured:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    leave(main(Path(sys.argv[1])))
