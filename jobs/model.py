@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from litgpt.lora import GPT, Config, LoRALinear, mark_only_lora_as_trainable, merge_lora_weights
 
-from jobs import quantization, sharding
+from jobs import adapted, quantization, sharding
 from jobs.failure import EvaluationFailed, diverged, one_line
 from jobs.group import ALONE, Group
 from jobs.limits import lora_problems
@@ -127,6 +127,7 @@ def load(
     if quantized:
         quantization.quantize(model, place)
     mark_only_lora_as_trainable(model)
+    adapted.adapt(model)
     if in_shards:
         sharding.shard(model, place, group)
     return model

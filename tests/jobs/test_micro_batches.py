@@ -64,12 +64,12 @@ def test_what_is_too_much_is_halved_and_remembered(
     memory = tmp_path / "cache" / "x.json"
     small = Small(monkeypatch, tokens=100)
     first = MicroBatches.on(CPU, 320, None, memory)
-    assert first.tokens == 1024
+    assert first.tokens == 640
     digest = trained(base, evaluation, first, lora_dropout=0.2)
     assert 0 < max(small.seen) <= 100
     # The step that was too much is done anew, dropout too; a trial that knows comes to the same bits.
     again = MicroBatches.on(CPU, 320, None, memory)
-    assert (again.tokens, again.recomputing) == (first.tokens, False) == (64, False)
+    assert (again.tokens, again.recomputing) == (first.tokens, False) == (80, False)
     assert trained(base, evaluation, again, lora_dropout=0.2) == digest
 
 
@@ -98,5 +98,5 @@ def test_what_no_way_fits_is_out_of_memory(
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"tokens": "many", "recomputing": false}'])
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
-    assert MicroBatches.on(CPU, 320, None, tmp_path / "x.json").tokens == 1024
+    assert MicroBatches.on(CPU, 320, None, tmp_path / "x.json").tokens == 640
     assert MicroBatches.on(CPU, 2**24, None, None).tokens == 64  # the logits of so large a vocabulary

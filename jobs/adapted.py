@@ -1,0 +1,62 @@
+"""LitGPT's layers with LoRA, their forward pass in as few passes over memory as there are products.
+
+LitGPT scales, pads with zeros and adds in a pass each over tensors of the layer's output size, which is most
+of what LoRA costs: its own products are thin. Here the low-rank side is scaled, and one product adds it.
+"""
+
+from __future__ import annotations
+
+import torch
+from litgpt.lora import GPT, LoRALinear, LoRAQKVLinear
+from torch.nn import functional
+
+
+class AdaptedLinear(LoRALinear):  # type: ignore[misc]
+    """A matrix with LoRA."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of `x` (…, in features): (…, out features)."""
+        pretrained: torch.Tensor = self.linear(x)
+        if self.merged or not self.r:
+            return pretrained
+        low = functional.linear(self.lora_dropout(x), self.lora_A) * self.scaling  # (…, rank)
+        return _added(pretrained, low, self.lora_B)
+
+
+class AdaptedQKV(LoRAQKVLinear):  # type: ignore[misc]
+    """The matrices of query, key and value in one, with LoRA on some of them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of `x` (…, in features): (…, out features)."""
+        pretrained: torch.Tensor = self.linear(x)
+        if self.merged or not self.r or not any(self.enable_lora):
+            return pretrained
+        low = functional.linear(self.lora_dropout(x), self.lora_A) * self.scaling  # (…, parts · rank)
+        return _added(pretrained, low, self._whole_b())
+
+    def _whole_b(self) -> torch.Tensor:
+        """B of all parts, (out features, parts · rank): zero where a part's rank is another's output."""
+        sizes = [self.head_size * heads for heads in (self.n_head, self.n_query_groups, self.n_query_groups)]
+        blocks, found, column = iter(self.lora_B.split(self.qkv_shapes)), [], 0
+        width = self.r * sum(self.enable_lora)
+        for size, enabled in zip(sizes, self.enable_lora, strict=True):
+            if enabled:
+                found.append(functional.pad(next(blocks), (column, width - column - self.r)))
+                column += self.r
+            else:
+                found.append(self.lora_B.new_zeros(size, width))
+        return torch.cat(found)
+
+
+def adapt(model: GPT) -> None:
+    """Give the layers of `model` that have LoRA the forward pass of this module."""
+    ours = {LoRALinear: AdaptedLinear, LoRAQKVLinear: AdaptedQKV}
+    for module in model.modules():
+        if (kind := ours.get(type(module))) is not None:
+            module.__class__ = kind
+
+
+def _added(pretrained: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """`pretrained` (…, out) + `low` (…, k) times the transpose of `b` (out, k)."""
+    flat = torch.addmm(pretrained.flatten(0, -2), low.flatten(0, -2), b.t())
+    return flat.view(*pretrained.shape[:-1], -1)
