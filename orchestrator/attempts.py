@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.charter import Verdict
 from orchestrator.errors import Full, SchedulerError, StudyStopped
@@ -17,9 +16,9 @@ from orchestrator.profile import ClusterProfile
 from orchestrator.retries import is_retried, struck, terms
 from orchestrator.room import Room
 from orchestrator.run import RunDirectory
+from orchestrator.settlement import Settlement
 from orchestrator.spec import StudySpec
 from orchestrator.submission import Append, Submission
-from orchestrator.summary import Summary, value_text
 from orchestrator.trial import Assignment, Evaluation, Failure, Outcome
 
 # How an attempt ended without its job's own word.
@@ -53,7 +52,6 @@ class Attempts:
         """
         self._run, self._spec, self._profile, self._executor = run, spec, profile, executor
         self._history, self._append, self._say, self._wait = history, append, say, wait
-        self._summary = Summary(history)
         self._room = Room(profile.max_jobs)
         self._permission = Permission(profile, history)
         self._full_at: int | None = None  # jobs under way when it was last said that the site takes no more
@@ -66,6 +64,9 @@ class Attempts:
             patience_s=patience_s,
             say=say,
             note=self._note,
+        )
+        self._settlement = Settlement(
+            run, profile, history, append, scheduler_host=self._gatherer.host, say=say
         )
         self._submission = Submission(
             run, executor, history, append, pack=profile.pack, patience_s=patience_s, wait=wait, say=say
@@ -96,7 +97,7 @@ class Attempts:
         pending = self._pending()
         settled = self._gatherer.step(pending)
         for evaluation in settled:
-            self._settle(evaluation)
+            self._settlement.settle(evaluation)
         settled += self._give_up_held()
         late = self._gatherer.late(self._given_up())
         for evaluation in late:
@@ -240,7 +241,7 @@ class Attempts:
                 job=p.job,
             )
             if is_retried(self._history.trials[p.trial], evaluation, self._profile):
-                self._settle(evaluation)
+                self._settlement.settle(evaluation)
                 given_up.append(evaluation)
             else:
                 self._note(stuck(p, state))
@@ -259,31 +260,6 @@ class Attempts:
         directory = self._run.attempt(trial.number, attempt.number)
         return Pending(trial.number, attempt.number, directory, self._run.jobs(attempt.token), job)
 
-    def _settle(self, evaluation: Evaluation) -> None:
-        trial = self._history.trials[evaluation.trial]
-        place: dict[str, Any] = {"trial": trial.number, "attempt": evaluation.attempt}
-        # The scheduler's name of the host is the one that it can be told to avoid.
-        job = trial.attempts[evaluation.attempt - 1].job or ""
-        place["host"] = self._gatherer.host(job) or evaluation.host
-        if is_retried(trial, evaluation, self._profile):
-            told = {"failure": evaluation.failure, "message": evaluation.message}
-            reached = {"started_at": evaluation.started_at, "trained": evaluation.trained or 0.0}
-            self._append("failed", **place, **told, **reached)
-            why = f"{evaluation.failure}, another attempt follows: {evaluation.message}"
-            self._say(f"trial {trial.number}: {why}")
-            return
-        copies = self._run.copies(trial.number, evaluation.attempt)
-        if len(copies) > 1:
-            place["copies"] = copies
-            where = " and ".join(f"on {copy['host']} (pid {copy['pid']})" for copy in copies)
-            self._say(
-                f"trial {trial.number}: its job ran {len(copies)} times, {where}: "
-                f"the first complete result counts, that of {evaluation.host} (pid {evaluation.pid})"
-            )
-        content = evaluation.model_dump(mode="json", exclude_defaults=True)
-        self._append("evaluated", **place, evaluation=content)
-        self._say(self._line(trial))
-
     def _supersede(self, evaluation: Evaluation, pending: list[Pending]) -> None:
         """Take a score from an attempt that was given up, and end the one that came in its place."""
         trial = self._history.trials[evaluation.trial]
@@ -292,7 +268,7 @@ class Attempts:
         self._say(
             f"trial {trial.number}: attempt {evaluation.attempt}, given up as lost, has a result after all"
         )
-        self._settle(evaluation)
+        self._settlement.settle(evaluation)
         others = {p.job for p in pending if p.trial != trial.number}  # a job may be theirs too
         jobs = [
             p.job
@@ -300,17 +276,3 @@ class Attempts:
             if p.trial == trial.number and p.attempt != evaluation.attempt and p.job not in others
         ]
         self._end(jobs)
-
-    def _line(self, trial: Trial) -> str:
-        """One line of progress: what came, how it compares, how far we are."""
-        summary, evaluation = self._summary, trial.evaluation
-        assert evaluation is not None
-        if evaluation.failure is not None:
-            said = "".join(c for c in evaluation.message if c.isprintable())
-            what = f"{evaluation.failure}: {said if len(said) <= 300 else said[:299] + '…'}"
-        else:
-            what = f"{summary.metric} {value_text(summary.objective(trial))}"
-            what += " (best so far)" if trial is summary.incumbent else ""
-        of = f" of {summary.budget}" if summary.budget else ""
-        name = f"trial {trial.number}" if trial.suggestion is not None else "base model"
-        return f"{name}: {what}; {summary.evaluated}{of} done{summary.left_text}"
