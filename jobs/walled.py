@@ -46,7 +46,8 @@ def _called(result: int, what: str) -> int:
 
 
 def _own_namespaces() -> None:
-    _called(_libc.unshare(_NAMESPACES), "no user namespace of its own")
+    # Where a host allows none the kernel says "No space left on device": the name says what is meant.
+    _called(_libc.unshare(_NAMESPACES), "no user namespace of its own (user.max_user_namespaces)")
     # What follows is the first process of the namespace: with it all others there end.
     if child := os.fork():
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)

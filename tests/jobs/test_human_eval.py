@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from litgpt.prompts import Phi1
 
 from jobs.demo import Demo
-from orchestrator.trial import Configuration
+from orchestrator.trial import Configuration, Failure
 from tests.jobs import attempts
 from tests.jobs.attempts import litgpt
 from tests.jobs.hub_server import Hub
@@ -45,6 +47,19 @@ def write_data_set(folder: Path) -> None:
     files = "  - split: test\n    path: openai_humaneval/test.jsonl\n"
     card = f"---\nconfigs:\n- config_name: openai_humaneval\n  data_files:\n{files}---\n"
     (folder / "README.md").write_text(card)
+
+
+def run_without_namespaces(directory: Path) -> None:
+    """Run the attempt where the kernel gives it no user namespace, as where they are switched off."""
+    program = [sys.executable, "-m", "jobs.evaluate", str(directory)]
+    switch_off = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", switch_off, "sh", *program],
+        cwd=attempts.ROOT,
+        env=attempts.environment(),
+        check=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture
@@ -92,6 +107,16 @@ def test_what_the_model_writes_is_run_and_counted(humaneval: Hub, far_reading: D
         )
         assert attempts.run(directory) == (0, "")
         scores[name] = attempts.result(directory).metrics[PASS]
+    refused = attempts.attempt(
+        tmp_path / "refused",
+        evaluation.model_dump(mode="json"),
+        configuration=LORA,
+        cache=str(tmp_path / "cache"),
+    )
+    run_without_namespaces(refused)
+    found = attempts.result(refused)
+    assert (found.failure, "train" in found.seconds) == (Failure.MISSING_INPUT, False)
+    assert "cannot be walled in on this host (no user namespace of its own" in found.message
     assert {score.n for score in scores.values()} == {6}
     assert scores["base"].value == 0
     assert scores["taught"].value == 4 / 6
