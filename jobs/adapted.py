@@ -57,6 +57,7 @@ def adapt(model: GPT) -> None:
 
 
 def _added(pretrained: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """`pretrained` (…, out) + `low` (…, k) times the transpose of `b` (out, k)."""
+    """`pretrained` (…, out) + `low` (…, k) times the transpose of `b` (out, k), in the type of the first."""
+    low, b = low.to(pretrained.dtype), b.to(pretrained.dtype)  # a quantized matrix may have one of its own
     flat = torch.addmm(pretrained.flatten(0, -2), low.flatten(0, -2), b.t())
     return flat.view(*pretrained.shape[:-1], -1)
