@@ -76,7 +76,8 @@ def history_of(path: Path) -> History:
         return History.replay(read(path / "ledger.jsonl", states=False))
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read: {error.strerror}; give the run directory of a study"
+            f"{path}: cannot be read: {error.strerror}; give the run directory of a study, "
+            "as seen from the study file"
         ) from error
     except LedgerCorrupt as error:
         raise InputError(f"{path}: {error}") from error
