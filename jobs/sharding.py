@@ -13,11 +13,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from jobs import weights
 from jobs.failure import EvaluationFailed
 from jobs.group import Group
 from orchestrator.trial import Failure
-
-_SHARE = 0.7  # of a device's memory, for weights; the rest is for activations
 
 
 def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group: Group) -> bool:
@@ -32,18 +31,18 @@ def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group
     Raises:
         EvaluationFailed: it cannot be done, or the model fits on no device.
     """
-    memory = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else None
-    needed = memory is not None and weight_bytes > _SHARE * memory
-    if group.size > 1:
-        return needed if sharded is None else sharded
-    if needed or sharded:
-        room = "" if memory is None else f" of a GPU's {memory / 2**30:.1f}"
+    if sharded and group.size == 1:
         raise EvaluationFailed(
             Failure.BAD_DATA,
-            f"the model's weights take {weight_bytes / 2**30:.2g} GiB{room}, and this trial has one process "
-            "to keep them: give it more GPUs in the profile, or leave `sharded` out of [evaluation]",
+            "sharded = true, and this trial has one process to keep the weights: give it more GPUs in the "
+            "profile, or leave `sharded` out of [evaluation]",
         )
-    return False
+    if place.type != "cuda":
+        return bool(sharded)
+    gpu_bytes = torch.cuda.get_device_properties(place).total_memory
+    if what := weights.problem(weight_bytes, gpu_bytes, group.size, in_shards=sharded):
+        raise EvaluationFailed(Failure.BAD_DATA, what)
+    return not weights.fit(weight_bytes, gpu_bytes) if sharded is None else sharded
 
 
 def shard(model: GPT, place: torch.device, group: Group) -> None:

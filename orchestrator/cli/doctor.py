@@ -51,7 +51,7 @@ def doctor(
     for finding in examine(place, study, proved=submit):
         _show(finding, found, as_json=as_json)
     if submit:
-        for finding in _probed(place, wait, quiet=as_json):
+        for finding in _probed(place, study, wait, quiet=as_json):
             _show(finding, found, as_json=as_json)
     wrong, warnings = (sum(f.mark == mark for f in found) for mark in ("wrong", "warning"))
     if as_json:
@@ -62,16 +62,16 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _probed(place: ClusterProfile, wait_min: float, *, quiet: bool) -> Iterator[Finding]:
+def _probed(place: ClusterProfile, study: Path | None, wait_min: float, *, quiet: bool) -> Iterator[Finding]:
     from orchestrator.doctor import try_host
 
     try:
         if quiet or not out.is_terminal:
-            yield from try_host(place, wait_min, lambda _: None)
+            yield from try_host(place, study, wait_min, lambda _: None)
             return
         with out.status("submitting a probe job") as status:
             yield from try_host(
-                place, wait_min, lambda text: status.update(f"{escape(text)}; Ctrl-C cancels it")
+                place, study, wait_min, lambda text: status.update(f"{escape(text)}; Ctrl-C cancels it")
             )
     except KeyboardInterrupt:
         err.print("interrupted; the probe job is cancelled", markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.check import prepared_inputs, read_checked_study
@@ -37,11 +38,17 @@ def examine(profile: ClusterProfile, study: Path | None = None, *, proved: bool 
     yield from python.findings(profile, fine_tunes=fine_tunes, proved=proved)
 
 
-def try_host(profile: ClusterProfile, wait_min: float, progress: Callable[[str], None]) -> Iterator[Finding]:
+def try_host(
+    profile: ClusterProfile, study: Path | None, wait_min: float, progress: Callable[[str], None]
+) -> Iterator[Finding]:
     """What only a job on a host can tell; see `probe.findings`."""
     from orchestrator.doctor import probe  # noqa: PLC0415 — submitit is loaded for it
 
-    return probe.findings(profile, wait_min, progress)
+    spec = None
+    if study is not None:
+        with suppress(InputError):  # `examine` said it
+            spec = read_checked_study(study)
+    return probe.findings(profile, wait_min, progress, spec)
 
 
 def _study(profile: ClusterProfile, study: Path) -> tuple[StudySpec | None, Finding]:

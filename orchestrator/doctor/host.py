@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs import weights
+from jobs.prepared import require_prepared
 from jobs.probe import PACKAGES, versions
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.doctor.storage import trials
+from orchestrator.errors import InputError
+from orchestrator.evaluation import LitGPTEvaluation
 from orchestrator.profile import ClusterProfile
+from orchestrator.spec import StudySpec
 
 HERE = Group("Job on a host")
 _SKEW_S = 5.0
@@ -47,8 +52,17 @@ class Delays:
         )
 
 
-def judged(profile: ClusterProfile, facts: Mapping[str, Any], waited_s: float) -> Iterator[Finding]:
-    """What the facts of `jobs.probe` mean for studies; `waited_s` is how long the job was in the queue."""
+def judged(
+    profile: ClusterProfile, facts: Mapping[str, Any], waited_s: float, spec: StudySpec | None = None
+) -> Iterator[Finding]:
+    """What the facts of `jobs.probe` mean for studies, or for one.
+
+    Args:
+        profile: that the job ran under.
+        facts: that it left.
+        waited_s: how long it was in the queue.
+        spec: the study, if one is looked at.
+    """
     yield HERE.ok("job", f"{facts['job']} ran on {facts['host']}, {waited_s:.0f} s after its submission")
     if facts["exchanges"]:
         yield from _of_delays(profile, Delays.of(facts["exchanges"]))
@@ -61,6 +75,8 @@ def judged(profile: ClusterProfile, facts: Mapping[str, Any], waited_s: float) -
         yield HERE.warning("locks", says, "start masters of one study from one login node only")
     yield from _of_python(facts)
     yield from _of_devices(profile, facts["devices"])
+    if spec is not None:
+        yield from _of_weights(profile, facts["devices"].get("gpus", []), spec)
     free_gb = facts["temporary_free_bytes"] / 1e9
     says = f"{facts['cores']} cores, {facts['memory_bytes'] / 1e9:.0f} GB; "
     says += f"{free_gb:.0f} GB free in {facts['temporary']}"
@@ -127,3 +143,24 @@ def _of_devices(profile: ClusterProfile, devices: Mapping[str, Any]) -> Iterator
         yield HERE.wrong("GPUs", f"gpus = {profile.gpus}: {says}{build}", remedy)
     else:
         yield HERE.ok("GPUs", says if gpus else "none asked for")
+
+
+def _of_weights(
+    profile: ClusterProfile, gpus: Sequence[Mapping[str, Any]], spec: StudySpec
+) -> Iterator[Finding]:
+    """Whether the GPUs of a trial hold the model of the study; nothing where that cannot be told."""
+    evaluation = spec.evaluation
+    if not isinstance(evaluation, LitGPTEvaluation) or not gpus:
+        return
+    try:
+        expected = weights.expected_bytes(evaluation, require_prepared(evaluation, profile.cache_path))
+    except (InputError, OSError, RuntimeError):
+        return  # `check` and `prepare` say it
+    smallest = min(gpu["memory_bytes"] for gpu in gpus)
+    of_trial = max(1, profile.hosts * profile.gpus // profile.pack)
+    in_shards = False if evaluation.quantize else evaluation.sharded
+    if what := weights.problem(expected, smallest, of_trial, in_shards=in_shards):
+        says, _, remedy = what.partition(": ")
+        yield HERE.wrong("memory", says, remedy)
+    else:
+        yield HERE.ok("memory", f"the model's weights take about {expected / 1e9:.3g} GB")

@@ -21,6 +21,7 @@ from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.executors.base import Executor, JobState, State
 from orchestrator.files import dumps, publish
 from orchestrator.profile import ClusterProfile
+from orchestrator.spec import StudySpec
 from orchestrator.submission import resources
 
 _WALLTIME_MIN = 10.0
@@ -29,13 +30,19 @@ _LATE_S = 5.0  # a submission that was interrupted is looked for so long
 _LOOK_S = 2.0  # between two questions to the scheduler
 
 
-def findings(profile: ClusterProfile, wait_min: float, progress: Callable[[str], None]) -> Iterator[Finding]:
+def findings(
+    profile: ClusterProfile,
+    wait_min: float,
+    progress: Callable[[str], None],
+    spec: StudySpec | None = None,
+) -> Iterator[Finding]:
     """Submit a probe and say what it found. What it left stays only if something is wrong.
 
     Args:
         profile: where.
         wait_min: how long it may wait in the queue.
         progress: told of what happens meanwhile.
+        spec: the study, if one is looked at.
 
     Raises:
         KeyboardInterrupt: the job is cancelled before.
@@ -61,7 +68,7 @@ def findings(profile: ClusterProfile, wait_min: float, progress: Callable[[str],
     if why is not None:
         yield why
     if facts is not None:
-        found = list(judged(profile, facts, probe.waited_s))
+        found = list(judged(profile, facts, probe.waited_s, spec))
         yield from found
         if not any(finding.remedy for finding in found):
             shutil.rmtree(probe.folder, ignore_errors=True)

@@ -159,7 +159,7 @@ def test_a_number_of_processes_that_is_none_is_named(assigned: Any, asked: str) 
 def test_one_process_has_no_shards(assigned: Any) -> None:
     directory = assigned("one", evaluation={"sharded": True})
     assert run(directory, **{**HERE, "ORCHESTRATOR_PROCESSES": "1"}) == (0, "")
-    assert "this trial has one process to keep them: give it more GPUs" in result(directory).message
+    assert "this trial has one process to keep the weights: give it more GPUs" in result(directory).message
 
 
 def test_alone_nothing_is_sent() -> None:
