@@ -41,7 +41,7 @@ def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group
         return bool(sharded)
     gpu_bytes = torch.cuda.get_device_properties(place).total_memory
     if what := weights.problem(weight_bytes, gpu_bytes, group.size, in_shards=sharded):
-        raise EvaluationFailed(Failure.BAD_DATA, what)
+        raise EvaluationFailed(Failure.BAD_DATA, ": ".join(what))
     return not weights.fit(weight_bytes, gpu_bytes) if sharded is None else sharded
 
 

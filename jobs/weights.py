@@ -31,8 +31,10 @@ def fit(weight_bytes: float, gpu_bytes: float, gpus: int = 1) -> bool:
     return weight_bytes <= gpus * _SHARE * gpu_bytes
 
 
-def problem(weight_bytes: float, gpu_bytes: float, gpus: int, *, in_shards: bool | None) -> str:
-    """Why a trial cannot have its model on its GPUs, and what to do; empty if it can.
+def problem(
+    weight_bytes: float, gpu_bytes: float, gpus: int, *, in_shards: bool | None
+) -> tuple[str, str] | None:
+    """Why a trial cannot have its model on its GPUs, and what to do; None if it can.
 
     Args:
         weight_bytes: of the base model.
@@ -41,12 +43,10 @@ def problem(weight_bytes: float, gpu_bytes: float, gpus: int, *, in_shards: bool
         in_shards: whether its GPUs may share the weights; None: if need be.
     """
     if fit(weight_bytes, gpu_bytes, gpus if in_shards is not False else 1):
-        return ""
+        return None
     remedy = "give the trial more GPUs in the profile, take a smaller model, or quantize it"
     if fit(weight_bytes, gpu_bytes, gpus):
         remedy = "leave `sharded = false` out of [evaluation]"
     has = f"{gpus} GPU{'s' * (gpus > 1)} of {gpu_bytes / 2**30:.1f} GiB"
-    return (
-        f"the model's weights take {weight_bytes / 2**30:.3g} GiB, and the trial has {has}, of which they "
-        f"may take {_SHARE:.0%}: {remedy}"
-    )
+    why = f"the model's weights take {weight_bytes / 2**30:.3g} GiB, and the trial has {has}, of which they "
+    return f"{why}may take {_SHARE:.0%}", remedy

@@ -176,7 +176,7 @@ def test_what_lies_on_the_border_is_encoded_on_its_feasible_side(
 
 
 def test_twice_the_rank_is_a_default_and_not_a_bit_more() -> None:
-    """Of 57 pairs (rank, 2 rank), 27 decode to an alpha that is a bit too large."""
+    """Of 57 pairs (rank, 2 rank), 28 decode to an alpha that is a bit too large."""
     axes: dict[str, Parameter] = {"rank": Int(4, 60, log=True), "alpha": Float(4, 128, log=True)}
     space = SearchSpace(axes, {}, ["alpha <= 2 * rank"])
     pairs = [{"rank": rank, "alpha": 2.0 * rank} for rank in range(4, 61)]

@@ -160,7 +160,6 @@ def _of_weights(
     of_trial = max(1, profile.hosts * profile.gpus // profile.pack)
     in_shards = False if evaluation.quantize else evaluation.sharded
     if what := weights.problem(expected, smallest, of_trial, in_shards=in_shards):
-        says, _, remedy = what.partition(": ")
-        yield HERE.wrong("memory", says, remedy)
+        yield HERE.wrong("memory", *what)
     else:
         yield HERE.ok("memory", f"the model's weights take about {expected / 1e9:.3g} GB")
