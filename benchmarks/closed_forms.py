@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from jobs.synthetic import FUNCTIONS as PUBLIC
-from jobs.synthetic import Array, Function
+from orchestrator.contract.synthetic import FUNCTIONS as PUBLIC
+from orchestrator.contract.synthetic import Array, Function
 
 
 def _levy(x: Array) -> float:

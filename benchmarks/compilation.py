@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.evaluation_inputs import SHARED
-from jobs import finetune, model
-from jobs.data import Sample, tokenized
-from jobs.instructions import read_instructions
-from orchestrator.evaluation import Hyperparameters
+from jobs.data.instructions import read_instructions
+from jobs.data.tokens import Sample, tokenized
+from jobs.model import lora
+from jobs.training import finetune
+from orchestrator.contract.evaluation import Hyperparameters
 
 WANTED = Hyperparameters(lora_rank=8, lora_alpha=16.0, learning_rate=1e-3)
 BATCH, LENGTH, SAMPLES = 16, 192, 800
@@ -30,7 +31,7 @@ BATCH, LENGTH, SAMPLES = 16, 192, 800
 def seconds(samples: list[Sample], place: torch.device, steps: int, *, compiled: bool) -> list[float]:
     """Of each step."""
     precision = "bf16" if place.type == "cuda" else "fp32"
-    net = model.load(SHARED / "base", WANTED, ("query", "value"), precision=precision, seed=0, place=place)
+    net = lora.load(SHARED / "base", WANTED, ("query", "value"), precision=precision, seed=0, place=place)
     if compiled:
         for block in net.transformer.h:
             block.compile(dynamic=True)
@@ -67,7 +68,7 @@ def main() -> int:
     found = [seconds(samples, place, steps, compiled=compiled) for compiled in (False, True, False)]
     eager, compiled = statistics.median(found[0] + found[2]), statistics.median(found[1])
     cost = sum(found[1]) - steps * compiled
-    print(f"{model.device_name(place)}, {steps} steps of {BATCH} samples")
+    print(f"{lora.device_name(place)}, {steps} steps of {BATCH} samples")
     print(f"a step: eager {eager:.3f} s, compiled {compiled:.3f} s; compiling {cost:.1f} s")
     print(f"it pays from {cost / (eager - compiled):.0f} steps on" if compiled < eager else "it never pays")
     return 0

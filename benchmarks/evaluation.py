@@ -35,9 +35,10 @@ from benchmarks.evaluation_inputs import Inputs, Volume
 from benchmarks.evaluation_peer import Run, Settings
 from benchmarks.evaluation_table import Side, goals, median, rows, shown
 from benchmarks.evaluation_work import matrix_rate, outside, work
-from jobs.evaluate import OFFLINE
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Assignment, Evaluation, Outcome
+from jobs.attempt.measured import OFFLINE
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Outcome, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,7 +74,7 @@ def ours(
     begun = time.time()
     argv = [sys.executable, "-m", "jobs.evaluate", str(directory)]
     run = peer.watched(argv, (), environment, cwd=ROOT, timeout_s=3600)
-    result = Evaluation.model_validate_json((directory / "result.json").read_bytes())
+    result = Result.model_validate_json((directory / "result.json").read_bytes())
     if result.outcome is not Outcome.OK:
         raise RuntimeError(f"ours: {result.failure}: {result.message}")
     print(f"{name}: {run.seconds['total']:.1f} s", flush=True)
@@ -175,7 +176,7 @@ def measure(
     options: argparse.Namespace, device: str, environment: dict[str, str], folder: Path
 ) -> dict[str, Any]:
     """All runs, and what comes of them; prints the table."""
-    from jobs.prepare import prepare
+    from jobs.prepare.prepare import prepare
 
     inputs, volume = _inputs(options, device, folder)
     settings = Settings(
@@ -258,7 +259,7 @@ def _inputs(options: argparse.Namespace, device: str, folder: Path) -> tuple[Inp
 
 
 def _lengths(evaluation: LitGPTEvaluation, train: Path, model: Path, cache: Path) -> list[int]:
-    from jobs.data import tokenized
+    from jobs.data.tokens import tokenized
 
     samples = tokenized(
         [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()],

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from jobs.prepared import TOKENIZER_FILES
+from jobs.inputs.manifest import TOKENIZER_FILES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "llm"
 _LETTERS = "ABCD"

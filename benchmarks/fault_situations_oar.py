@@ -10,11 +10,12 @@ from typing import Any
 
 import psutil
 
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Result
 from orchestrator.errors import Full, Refused
 from orchestrator.executors.base import JobState, State, Terms
 from orchestrator.executors.call import EVALUATE
-from orchestrator.executors.oar import OarExecutor
-from orchestrator.trial import Assignment, Evaluation
+from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, Run, poll_until, resources, started
 
@@ -141,7 +142,7 @@ def own_deadline(stage: Stage) -> Played:
     jobs = Jobs(executor, executor.submit([attempt], "deadline", folder), [attempt])
     jobs.until(running)
     said, after_s = jobs.noticed()
-    result = Evaluation.model_validate_json((attempt / "result.json").read_text())
+    result = Result.model_validate_json((attempt / "result.json").read_text())
     return f"result {result.failure}; {said}", after_s - 60 * 0.25
 
 

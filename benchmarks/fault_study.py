@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.ledger import Record, read
-from orchestrator.run import RunDirectory
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.ledger import Record, read
 from tests.clusters.slurm import SlurmCluster
 
 T = TypeVar("T")

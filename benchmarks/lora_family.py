@@ -25,8 +25,8 @@ from itertools import product
 import numpy as np
 
 from benchmarks.problem import Problem
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Configuration, Value
+from orchestrator.contract.assignment import Configuration, Value
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 
 CHANCE = 0.25
 LAYERS = ("attention", "attention+mlp", "all")

@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jobs.synthetic import FUNCTIONS
-from orchestrator import surrogate
 from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.space import Float, SearchSpace
-from orchestrator.trial import Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms.surrogate import process as surrogate
+from orchestrator.contract.synthetic import FUNCTIONS
+from orchestrator.space.space import Float, SearchSpace
 
 SIZES = (50, 100, 200)
 FUNCTION = FUNCTIONS["ackley5"]

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluation_inputs import SHARED, as_mmlu
-from jobs.evaluate import OFFLINE
-from jobs.tasks import Document, local_suite
-from orchestrator.evaluation import LocalTask
-from orchestrator.trial import Metric
+from jobs.attempt.measured import OFFLINE
+from jobs.tasks.suites import Document, local_suite
+from orchestrator.contract.evaluation import LocalTask
+from orchestrator.contract.result import Metric
 
 TASKS = ("hellaswag", "piqa", "pickresp", "mmlu_texts", "mmlu_letters", "gsm8k")
 _FILES = {
@@ -86,8 +86,8 @@ def ours(checkpoint: Path) -> Any:
     import torch
     from litgpt.tokenizer import Tokenizer
 
-    from jobs import model
-    from jobs.language_model import LitGPTModel
+    from jobs.model import lora as model
+    from jobs.tasks.language_model import LitGPTModel
 
     place = torch.device("cpu")
     net = model.load(checkpoint, None, (), precision="fp32", seed=0, place=place).eval()
@@ -100,7 +100,8 @@ def theirs(checkpoint: Path) -> Any:
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from jobs import hugging_face, model
+    from jobs.export import hugging_face
+    from jobs.model import lora as model
 
     config = Config.from_file(checkpoint / "model_config.yaml")
     state = hugging_face.converted(config, model.weights(checkpoint), checkpoint)
@@ -131,7 +132,7 @@ def _scored(
     model: Any, name: str, items: Sequence[Document]
 ) -> tuple[dict[str, Metric], list[tuple[float, bool]], float]:
     """Metrics, the scores of all requests in the tasks' order, seconds."""
-    from jobs.score import task_scores
+    from jobs.tasks.score import task_scores
 
     scores: list[tuple[float, bool]] = []
     original = model.loglikelihood

@@ -17,8 +17,9 @@ from ax.exceptions.core import DataRequiredError
 from ax.utils.common.logger import set_stderr_log_level
 
 from benchmarks.searchers import Setting
-from orchestrator.space import Choice, Float, Parameter
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import Choice, Float, Parameter
 
 
 class Ax:

@@ -23,7 +23,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.stats import qmc
 
 from benchmarks.searchers import Setting
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
 
 N_INIT = 10
 

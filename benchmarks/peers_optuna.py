@@ -12,8 +12,9 @@ from typing import Any
 import optuna
 
 from benchmarks.searchers import Setting
-from orchestrator.space import Choice, Parameter
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import Choice, Parameter
 
 
 class _Optuna:

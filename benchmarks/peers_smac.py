@@ -19,8 +19,9 @@ from smac.runhistory.dataclasses import TrialValue
 from smac.runhistory.enumerations import StatusType
 
 from benchmarks.searchers import Setting
-from orchestrator.space import Choice, Float, Parameter
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import Choice, Float, Parameter
 
 
 class SMAC:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.space import SearchSpace
-from orchestrator.trial import Configuration
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import SearchSpace
 
 DRAWS, POINTS = 400, 50
 

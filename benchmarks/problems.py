@@ -13,8 +13,8 @@ from functools import cache, partial
 
 from benchmarks import closed_forms, emulator, lora_family
 from benchmarks.problem import Problem
-from jobs import synthetic
-from orchestrator.space import Float, SearchSpace
+from orchestrator.contract import synthetic
+from orchestrator.space.space import Float, SearchSpace
 
 PUBLIC = ("branin", "rosenbrock2", "hartmann3", "shekel5", "hartmann6", "ackley5")
 

@@ -19,8 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.disturbance import SCHEDULERS, Disturbed
-from orchestrator.history import History
-from orchestrator.ledger import read
+from orchestrator.record.history import History
+from orchestrator.record.ledger import read
 from tests.studies import points_of, run_study, write_study
 
 PROFILE = """

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.problems import problem
 from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.trial import Known, Observation
+from orchestrator.algorithms.base import KnownScore, Observation
 
 SIZES = (50, 200, 1000, 5000)
 BATCH = 8
@@ -37,7 +37,7 @@ def measure(name: str, n: int) -> dict[str, float]:
     algorithm = create(name, task.space, seed=0, budget=6 * BATCH, capacity=BATCH)
     points = [tuple(row) for row in np.random.default_rng(0).random((n, 6)).tolist()]
     values = task.values([task.space.decode(point) for point in points])
-    algorithm.learn([Known(point, -v) for point, v in zip(points, values, strict=True) if v is not None])
+    algorithm.learn([KnownScore(point, -v) for point, v in zip(points, values, strict=True) if v is not None])
     asked, seconds, batch = 0, 0.0, algorithm.ask(BATCH)
     while batch and asked < 3 * BATCH:
         asked += len(batch)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.space import SearchSpace
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import SearchSpace
 
 
 class Searcher(Protocol):

@@ -22,7 +22,8 @@ import pandas as pd
 from benchmarks import emulator
 from benchmarks.problem import Problem
 from benchmarks.searchers import Searcher
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
 
 DURATIONS = ("published", "lognormal") if emulator.DATA.exists() else ("lognormal",)
 

@@ -22,13 +22,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.profile import read_profile, resources
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.files import publish
 from orchestrator.executors import create
-from orchestrator.files import publish
-from orchestrator.history import History
-from orchestrator.ledger import read
-from orchestrator.profile import read_profile
-from orchestrator.submission import resources
-from orchestrator.trial import Assignment
+from orchestrator.record.history import History
+from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster, why_not
 from tests.studies import write_study
 

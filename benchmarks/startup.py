@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import algorithms
-from orchestrator.check import read_checked_study
-from orchestrator.executors.slurm_states import QUEUE_FORMAT
-from orchestrator.history import History
-from orchestrator.launch import create_run
-from orchestrator.ledger import Ledger, read
-from orchestrator.profile import read_profile
-from orchestrator.run import RunDirectory
-from orchestrator.trial import Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.config.profile import read_profile
+from orchestrator.executors.slurm.states import QUEUE_FORMAT
+from orchestrator.master.launch import create_run
+from orchestrator.preflight.studies import read_checked_study
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import Ledger, read
 
 STUDY = """
 name = "{name}"

@@ -6,54 +6,29 @@ Run as `python -m jobs.evaluate ATTEMPT_DIR`, or submit `evaluate` with the dire
 from __future__ import annotations
 
 import os
-import random
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs import attempt, command, ranks
-from jobs.failure import EvaluationFailed, check_finite, classified, is_full_disk, one_line
-from jobs.guard import GRACE_S, Limit, guarded, leave, margin_s
-from jobs.interruption import Interrupted, Interruption
-from jobs.stages import Stages
-from jobs.synthetic import FUNCTIONS
-from orchestrator.evaluation import AnyEvaluation, CommandEvaluation, SyntheticEvaluation
-from orchestrator.trial import Assignment, Evaluation, Failure, Metric, Outcome
+from jobs.attempt import directory as attempt
+from jobs.attempt.failure import EvaluationFailed, check_finite, classified, is_full_disk, one_line
+from jobs.attempt.interruption import Interrupted, Interruption
+from jobs.attempt.measured import OFFLINE, Measured
+from jobs.attempt.stages import Stages
+from jobs.attempt.termination import GRACE_S, Limit, guarded, leave, margin_s
+from jobs.evaluations import command
+from jobs.evaluations.synthetic import synthetic
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import AnyEvaluation, CommandEvaluation, SyntheticEvaluation
+from orchestrator.contract.result import Failure, Metric, Outcome, Result
 
-# Compute nodes have no way out: a library that asked the network would hang, or fetch what no one checked.
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_EVALUATE_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 _PACKAGES = {"litgpt": ("torch", "litgpt", "lm_eval"), "command": (), "synthetic": ()}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an evaluation found.
-
-    Attributes:
-        device: what it ran on, in words.
-        versions: what else identifies it, beside the packages: digests of its inputs and of its adapter.
-        peak_memory_bytes: of one process; None: of this one.
-    """
-
-    metrics: dict[str, Metric]
-    device: str = "cpu"
-    versions: dict[str, str] = field(default_factory=dict)
-    peak_memory_bytes: int | None = None
 
 
 def evaluate(attempt_dir: str) -> None:
@@ -88,9 +63,9 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
     interruption = Interruption()
     stages = Stages(deadline, interruption)
 
-    def result(measured: Measured, failure: Failure | None = None, message: str = "") -> Evaluation:
+    def result(measured: Measured, failure: Failure | None = None, message: str = "") -> Result:
         kind = str(assignment.evaluation.get("kind"))
-        return Evaluation(
+        return Result(
             outcome=Outcome.OK if failure is None else Outcome.FAILED,
             failure=failure,
             message=message,
@@ -146,7 +121,7 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
             )
 
 
-def _publish(directory: Path, found: Evaluation, error: BaseException | None) -> None:
+def _publish(directory: Path, found: Result, error: BaseException | None) -> None:
     try:
         attempt.publish_result(directory, found)
     except OSError as unwritten:
@@ -171,36 +146,15 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
     if isinstance(evaluation, CommandEvaluation):
         with stages.stage("command"):
             if evaluation.processes == "gpu":
-                return Measured(ranks.run(evaluation, assignment, directory, stages.interruption))
+                return Measured(command.run_processes(evaluation, assignment, directory, stages.interruption))
             return Measured(command.run(evaluation.command, assignment, directory))
-    from jobs import worker  # imports this module
+    from jobs.evaluations import litgpt_worker  # imports this module
 
-    if (shape := worker.shape(assignment)) != (1, 1):
-        return worker.measure(shape, directory, stages)
+    if (shape := litgpt_worker.shape(assignment)) != (1, 1):
+        return litgpt_worker.measure(shape, directory, stages)
     with stages.stage("start"):
-        from jobs import lora  # imports torch: seconds that the other kinds need not wait
-    return lora.measure(evaluation, assignment, directory, stages)
-
-
-def synthetic(evaluation: SyntheticEvaluation, configuration: Mapping[str, Any], seed: int) -> Metric:
-    """The function's value at `configuration`; `noise` is drawn from `seed`."""
-    function = FUNCTIONS.get(evaluation.function)
-    if function is None:
-        known = ", ".join(sorted(FUNCTIONS))
-        raise EvaluationFailed(
-            Failure.BAD_DATA, f"function {evaluation.function!r} is unknown: give one of {known}"
-        )
-    if absent := [name for name in function.names if name not in configuration]:
-        raise EvaluationFailed(
-            Failure.BAD_DATA,
-            f"{function.name} needs {', '.join(absent)} in the configuration: name them in [space]",
-        )
-    time.sleep(evaluation.seconds)
-    value = function([float(configuration[name]) for name in function.names])
-    if evaluation.noise:
-        value += random.Random(seed).gauss(0.0, evaluation.noise)  # noqa: S311 - no secret
-    check_finite({"value": value})
-    return Metric(value=value, stderr=evaluation.noise or None)
+        from jobs.evaluations import litgpt  # imports torch: seconds that the other kinds need not wait
+    return litgpt.measure(evaluation, assignment, directory, stages)
 
 
 def check_complete(assignment: Assignment, metrics: Mapping[str, Metric]) -> None:

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import psutil
 
-from jobs import attempt
-from jobs.failure import one_line
-from jobs.guard import end_children
-from jobs.rank import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
-from orchestrator.trial import Assignment, Evaluation, Failure, Outcome
+from jobs.attempt import directory as attempt
+from jobs.attempt.failure import one_line
+from jobs.attempt.termination import end_children
+from jobs.processes.process import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Failure, Outcome, Result
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _MARK = "ORCHESTRATOR_PLACE"  # in the environment of all that a trial starts: its attempt's directory
@@ -159,7 +160,7 @@ def _tell(member: _Member) -> None:
     print(f"orchestrator: {directory}: {message}", file=sys.stderr, flush=True)
     if (assignment := _assignment(directory)) is None:
         return
-    result = Evaluation(
+    result = Result(
         outcome=Outcome.FAILED,
         failure=Failure.KILLED,
         message=one_line(message),

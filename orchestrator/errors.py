@@ -12,7 +12,8 @@ OrchestratorError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class OrchestratorError(Exception):
@@ -57,3 +58,11 @@ class StudyStopped(OrchestratorError):
 
 class LedgerCorrupt(OrchestratorError):
     """A line of the ledger, not the torn last one, cannot be right."""
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` or `; known: …` for a word that is none of `known`."""
+    known = sorted(known)
+    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.6):
+        return f'; did you mean "{close[0]}"?'
+    return f"; known: {', '.join(known)}" if known else ""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.files import dumps
-from orchestrator.history import History
-from orchestrator.ledger import Record
-from orchestrator.run import RunDirectory
-from orchestrator.summary import Summary
-from orchestrator.trial import Configuration
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.files import dumps
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import Record
+from orchestrator.record.summary import Summary
 
 NOON = 1_700_000_000.0
 CREATED = {

@@ -13,19 +13,22 @@ from unittest.mock import patch
 
 from orchestrator import algorithms
 from orchestrator.algorithms import Algorithm
+from orchestrator.algorithms.base import KnownScore
 from orchestrator.algorithms.planned import Planned
-from orchestrator.check import read_checked_study
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.assignment import Assignment, Configuration
+from orchestrator.contract.files import dumps, publish_once
+from orchestrator.contract.result import Failure
 from orchestrator.errors import Full
 from orchestrator.executors.base import Executor, JobState, State, Terms
-from orchestrator.files import dumps, publish_once
-from orchestrator.history import History
-from orchestrator.launch import create_run
-from orchestrator.ledger import Ledger, Record, read
-from orchestrator.profile import ClusterProfile
-from orchestrator.run import MasterLock, RunDirectory
-from orchestrator.spec import StudySpec
-from orchestrator.study import Master
-from orchestrator.trial import Assignment, Configuration, Failure, Known
+from orchestrator.master.launch import create_run
+from orchestrator.master.loop import Master
+from orchestrator.preflight.studies import read_checked_study
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import Ledger, Record, read
+from orchestrator.record.lock import MasterLock
 from tests.builders import write_study
 
 Outcomes = Callable[[Assignment], float | Failure | None]  # None: the job ends without a result
@@ -52,7 +55,7 @@ class Following(Planned):
         """Nothing but the points."""
 
     @property
-    def known(self) -> list[Known]:
+    def known(self) -> list[KnownScore]:
         return self._known
 
     @property
@@ -274,8 +277,8 @@ def points(crash_at: int | None) -> Iterator[list[str]]:
 
 def replayed(study: Study) -> list[tuple[float, ...]]:
     """What a fresh algorithm asks for, asked and told in the order that the ledger has."""
-    from orchestrator.dialogue import observation
-    from orchestrator.warm import begin
+    from orchestrator.master.ask_tell import observation
+    from orchestrator.preflight.beginning import begin
 
     algorithm, history = study.algorithm(), History()
     begin(algorithm, study.spec)

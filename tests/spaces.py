@@ -7,10 +7,10 @@ import itertools
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from orchestrator.contract.assignment import Configuration, Value
 from orchestrator.errors import InputError
-from orchestrator.parameter import Parameter
-from orchestrator.space import Choice, Int, SearchSpace
-from orchestrator.trial import Configuration, Value
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.space import Choice, Int, SearchSpace
 
 Frozen = frozenset[tuple[str, str]]  # a configuration that can be in a set; True, 1 and 1.0 differ
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.history import History
-from orchestrator.ledger import Record, read
+from orchestrator.record.history import History
+from orchestrator.record.ledger import Record, read
 
 PROFILE = """
 scheduler = "local"

@@ -17,8 +17,9 @@ from benchmarks.problems import GROUPS, PROBLEMS, problem, random_regrets
 from benchmarks.searchers import PEERS, Method, Setting
 from benchmarks.simulation import Study, simulate, utilization
 from orchestrator.algorithms import ALGORITHMS
-from orchestrator.space import Float, SearchSpace
-from orchestrator.trial import Configuration, Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.space import Float, SearchSpace
 from tests.shared_data import shared_data
 
 # The others come with the extras that CI installs.

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.prepared import Frozen, Prepared, PreparedTask
-from orchestrator.check import prepared_inputs, read_both, read_checked_study
+from jobs.inputs.manifest import Frozen, Prepared, PreparedTask
+from orchestrator.config.profile import ClusterProfile, resources
+from orchestrator.config.study import StudySpec
 from orchestrator.errors import InputError
-from orchestrator.forecast import forecast
-from orchestrator.profile import ClusterProfile
-from orchestrator.spec import StudySpec
-from orchestrator.submission import resources
+from orchestrator.preflight.forecast import forecast
+from orchestrator.preflight.studies import prepared_inputs, read_both, read_checked_study
 from tests.builders import LITGPT, line_of, write_study
 
 MODEL_CONFIG = "n_embd: 32\nn_head: 4\nn_query_groups: 1\nhead_size: 8\npadded_vocab_size: 100\n"
@@ -158,7 +157,7 @@ def test_what_tasks_were_seen_to_give_may_be_asked_for_and_nothing_else(
         task = PreparedTask(name="mmlu", metrics=given)
         return Prepared(digest="d", model="", model_files=(), sources=(), train=none, val=none, tasks=(task,))
 
-    monkeypatch.setattr("orchestrator.check.require_prepared", lambda *_, **__: prepared(*given))
+    monkeypatch.setattr("orchestrator.preflight.studies.require_prepared", lambda *_, **__: prepared(*given))
     if said:
         with pytest.raises(InputError) as refused:
             prepared_inputs(spec, tmp_path)
@@ -166,7 +165,7 @@ def test_what_tasks_were_seen_to_give_may_be_asked_for_and_nothing_else(
     else:
         assert prepared_inputs(spec, tmp_path) == "d"
     # Where it could not be seen, nothing is refused.
-    monkeypatch.setattr("orchestrator.check.require_prepared", lambda *_, **__: prepared())
+    monkeypatch.setattr("orchestrator.preflight.studies.require_prepared", lambda *_, **__: prepared())
     assert prepared_inputs(spec, tmp_path) == "d"
 
 

@@ -59,7 +59,7 @@ def test_help_names_every_command_and_the_exit_codes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator.cli.program", "orchestrator.monitor", "orchestrator.executors"]
+    "module", ["orchestrator.cli.program", "orchestrator.views.status", "orchestrator.executors"]
 )
 def test_what_answers_at_once_loads_no_heavy_library(module: str) -> None:
     heavy = ("torch", "submitit", "pandas", "numpy")

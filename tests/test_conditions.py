@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
-from orchestrator.space import Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
 from tests.spaces import everything, finite_spaces, frozen
 
 OPTIMIZER = Choice(("adam", "sgd", "nesterov"), default="sgd")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.constraint import Constraint
 from orchestrator.errors import InputError
-from orchestrator.space import Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space.constraint import Constraint
+from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
 from tests.spaces import everything, finite_spaces, frozen
 
 RANK: dict[str, Parameter] = {"rank": Int(1, 64), "alpha": Int(1, 64)}
@@ -155,7 +155,7 @@ def test_samples_are_uniform_over_the_feasible_part() -> None:
 
 def test_sampling_gives_up_where_feasible_points_are_too_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     space = SearchSpace({"a": Float(0, 1), "b": Int(1, 9)}, {}, ["a <= 0.001"])
-    monkeypatch.setattr("orchestrator.space.MISSES", 3)
+    monkeypatch.setattr("orchestrator.space.space.MISSES", 3)
     with pytest.raises(InputError, match="3 points in a row broke them"):
         space.sample(np.random.default_rng(0), 1)
 

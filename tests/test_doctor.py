@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs import storage
+from jobs.probe import storage
 from orchestrator.doctor.host import Delays
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT

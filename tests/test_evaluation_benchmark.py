@@ -128,8 +128,10 @@ def test_a_llama_of_random_weights_has_the_published_size(toy: Inputs) -> None:
     from litgpt.model import GPT, Config
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from jobs import checkpoint, hugging_face, model
-    from orchestrator.evaluation import LitGPTEvaluation
+    from jobs.checkpoints import check as checkpoint
+    from jobs.export import hugging_face
+    from jobs.model import lora
+    from orchestrator.contract.evaluation import LitGPTEvaluation
 
     section = {"kind": "litgpt", "model": str(toy.model), "data": "x", "steps": 1}
     checkpoint.check(toy.model, LitGPTEvaluation.model_validate(section))
@@ -142,9 +144,9 @@ def test_a_llama_of_random_weights_has_the_published_size(toy: Inputs) -> None:
     small = Config.from_file(toy.model / "model_config.yaml")
     models: Any = AutoModelForCausalLM
     theirs = models.from_config(AutoConfig.from_pretrained(toy.model)).eval()
-    theirs.load_state_dict(hugging_face.converted(small, model.weights(toy.model), toy.model))
+    theirs.load_state_dict(hugging_face.converted(small, lora.weights(toy.model), toy.model))
     place = torch.device("cpu")
-    ours = model.load(toy.model, None, (), precision="fp32", seed=0, place=place).eval()
+    ours = lora.load(toy.model, None, (), precision="fp32", seed=0, place=place).eval()
     ids = torch.arange(5, 40)[None]
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=1e-4, rtol=1e-4)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import dumps, publish, publish_once
+from orchestrator.contract.files import dumps, publish, publish_once
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -84,7 +84,7 @@ PUBLISH_FOR_EVER = """
 import sys
 from itertools import cycle
 from pathlib import Path
-from orchestrator.files import publish
+from orchestrator.contract.files import publish
 for letter in cycle("ab"):
     publish(Path(sys.argv[1]), letter * 1_000_000)
 """
@@ -109,7 +109,7 @@ def test_a_reader_never_sees_a_part_though_the_writer_is_killed_at_any_moment(tm
 CLAIM_ALL = """
 import sys
 from pathlib import Path
-from orchestrator.files import publish_once
+from orchestrator.contract.files import publish_once
 folder, name = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempts.gather import Gatherer, Pending
+from orchestrator.contract.result import Failure, Outcome, Result
 from orchestrator.errors import StudyStopped
 from orchestrator.executors.base import Executor, JobState, State, Terms
-from orchestrator.gather import Gatherer, Pending
-from orchestrator.trial import Evaluation, Failure, Outcome
 
 POLL_S, GRACE_S, PATIENCE_S = 30.0, 60.0, 600.0
 RUNNING, UNKNOWN, LOST = JobState(State.RUNNING), JobState(State.UNKNOWN), JobState(State.LOST)
@@ -72,10 +72,10 @@ class Round:
         for pending in self.pending:
             pending.directory.mkdir()
 
-    def step(self) -> list[Evaluation]:
+    def step(self) -> list[Result]:
         return self.gatherer.step(self.pending)
 
-    def settled_after(self, seconds: float) -> Evaluation | None:
+    def settled_after(self, seconds: float) -> Result | None:
         """Look every second for so long; the first evaluation of the only attempt."""
         end = self.now + seconds
         while self.now < end:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.hours import Hours, hours
+from orchestrator.views.hours import Hours, hours
 from tests.builders import NOON, Story
 
 HOUR = 3600.0

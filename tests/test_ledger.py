@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import LedgerCorrupt, StudyStopped
-from orchestrator.ledger import Ledger, Record, read
+from orchestrator.record.ledger import Ledger, Record, read
 from tests.builders import Story
 
 

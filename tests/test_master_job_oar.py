@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.chain import Link
-from orchestrator.history import History
-from orchestrator.ledger import read
-from orchestrator.run import RunDirectory
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import read
+from orchestrator.record.lock import Link
 from tests.clusters.oar import ENDED, OarCluster
 from tests.studies import orchestrator, write_study
 

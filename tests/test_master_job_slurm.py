@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.chain import FRUITLESS, Link
-from orchestrator.files import dumps, publish
-from orchestrator.history import History
-from orchestrator.ledger import read
-from orchestrator.run import MasterProcess, RunDirectory
+from orchestrator.contract.files import dumps, publish
+from orchestrator.master.chain import FRUITLESS
+from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import read
+from orchestrator.record.lock import Link
 from tests.clusters.slurm import SlurmCluster
 from tests.studies import SLURM_PROFILE, orchestrator, write_command_study
 

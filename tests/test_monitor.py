@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.chain import Link
-from orchestrator.files import dumps, publish
-from orchestrator.monitor import facts, look, news, status_view, trial_facts, trials_view, watch_view
-from orchestrator.run import MasterLock, RunDirectory
+from orchestrator.contract.files import dumps, publish
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.lock import Link, MasterLock
+from orchestrator.views.status import facts, look, news, status_view, trial_facts, trials_view, watch_view
 from tests.builders import Story, whole_story
 
 

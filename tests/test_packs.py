@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from orchestrator.executors import submission
+from orchestrator.attempts.retries import struck
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Failure
+from orchestrator.executors import payload
 from orchestrator.executors.base import JobState, State, Terms
-from orchestrator.executors.oar import OarExecutor
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.forecast import forecast
-from orchestrator.hours import hours
-from orchestrator.ledger import read
-from orchestrator.profile import ClusterProfile
-from orchestrator.queue_view import jobs as queue_rows
-from orchestrator.retries import struck
-from orchestrator.summary import Summary
-from orchestrator.trial import Assignment, Failure
+from orchestrator.executors.oar.executor import OarExecutor
+from orchestrator.executors.slurm.executor import SlurmExecutor
+from orchestrator.preflight.forecast import forecast
+from orchestrator.record.ledger import read
+from orchestrator.record.summary import Summary
+from orchestrator.views.hours import hours
+from orchestrator.views.queue import jobs as queue_rows
 from tests.builders import Story
 from tests.executors.attempts import resources
 from tests.scripted import ScriptedCluster, Study, study
@@ -41,7 +42,7 @@ class PackedCluster(ScriptedCluster):
         names = super().submit(attempts, token, folder, terms)
         heads = [f"job-{names[index]}" for index in range(0, len(names), 4)]
         self.sizes += [len(names[index : index + 4]) for index in range(0, len(names), 4)]
-        jobs = submission.of_attempts(heads, attempts, 4)
+        jobs = payload.of_attempts(heads, attempts, 4)
         self.packs |= dict(zip(names, jobs, strict=True))
         return jobs
 

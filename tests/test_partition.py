@@ -14,11 +14,13 @@ import pytest
 from rich.console import Console
 
 from orchestrator.algorithms import Algorithm, create
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import InputError
-from orchestrator.partition import Kind, Partition, State
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.tree_view import lines, overview
-from orchestrator.trial import Configuration, Observation, Point
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.views.search_tree import Kind, Partition, State
+from orchestrator.views.tree_view import lines, overview
 from tests.builders import Story
 from tests.studies import orchestrator, run_study, write_study
 

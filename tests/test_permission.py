@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempts.permission import Permission
 from orchestrator.executors.base import JobState, State
-from orchestrator.permission import Permission
 from tests.scripted import ScriptedCluster, Study, study
 
 MONDAY_18 = dt.datetime(2026, 11, 23, 18, 0, tzinfo=dt.UTC)
@@ -62,7 +62,8 @@ def at(monkeypatch: pytest.MonkeyPatch, cluster: ScriptedCluster, start: dt.date
     clock = Clock(start, cluster)
     cluster.epoch = start.timestamp()
     monkeypatch.setattr(
-        "orchestrator.attempts.Permission", lambda profile, history: Permission(profile, history, clock)
+        "orchestrator.attempts.attempts.Permission",
+        lambda profile, history: Permission(profile, history, clock),
     )
     return clock
 

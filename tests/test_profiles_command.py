@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import profile_new
 from orchestrator.errors import InputError
-from orchestrator.profile_check import read_checked_profile
-from orchestrator.site import oar
+from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.site import new_profile, oar
 from orchestrator.site.slurm import gpus_of, minutes
 from tests.clusters.slurm import SlurmCluster
 from tests.studies import orchestrator
@@ -119,7 +118,7 @@ def test_new_without_a_scheduler_is_a_local_profile(
 @pytest.mark.parametrize("name", ["a/b", "../x", "x.toml", "", ".hidden"])
 def test_new_takes_no_path_for_a_name(name: str) -> None:
     with pytest.raises(InputError, match="letters, digits"):
-        profile_new.write(name)
+        new_profile.write(name)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.contract.assignment import Configuration
 from orchestrator.executors.base import JobState, State
-from orchestrator.profile import ClusterProfile
-from orchestrator.queue_view import facts, jobs, moment_text, queue_view, typical_s, without_job
-from orchestrator.trial import Configuration
+from orchestrator.views.queue import facts, jobs, moment_text, queue_view, typical_s, without_job
 from tests.builders import NOON, Story
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report import write_report
-from orchestrator.run import RunDirectory
-from orchestrator.trial import Configuration
+from orchestrator.contract.assignment import Configuration
+from orchestrator.record.directory import RunDirectory
+from orchestrator.views.report import write_report
 from tests.builders import Story, whole_story
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.attempts.retries import is_retried, struck, terms
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.contract.result import Failure, Outcome, Result
 from orchestrator.executors.base import Terms
-from orchestrator.history import History
-from orchestrator.profile import ClusterProfile
-from orchestrator.retries import is_retried, struck, terms
-from orchestrator.trial import Evaluation, Failure, Outcome
+from orchestrator.record.history import History
 from tests.builders import Story
 
 
@@ -19,8 +19,8 @@ def profile(**changes: Any) -> ClusterProfile:
     return ClusterProfile.model_validate({**content, **changes})
 
 
-def failed(failure: Failure, trained: float | None = None) -> Evaluation:
-    return Evaluation(outcome=Outcome.FAILED, failure=failure, trial=0, attempt=1, trained=trained)
+def failed(failure: Failure, trained: float | None = None) -> Result:
+    return Result(outcome=Outcome.FAILED, failure=failure, trial=0, attempt=1, trained=trained)
 
 
 def after(*ended: Failure | tuple[Failure, float]) -> History:

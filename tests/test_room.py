@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.room import Room
+from orchestrator.attempts.quota import Room
 
 
 @dataclass

@@ -16,14 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.contract.files import dumps, publish
 from orchestrator.errors import Held, InputError, StudyStopped
-from orchestrator.files import dumps, publish
-from orchestrator.run import HEARTBEAT_S, MasterLock, MasterProcess, RunDirectory
+from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
+from orchestrator.record.lock import MasterLock
 
 HOLD = """
 import sys
 from pathlib import Path
-from orchestrator.run import MasterLock, RunDirectory
+from orchestrator.record.directory import MasterLock, RunDirectory
 with MasterLock(RunDirectory(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.readline()

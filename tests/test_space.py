@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
-from orchestrator.space import PRESETS, Choice, Float, Int, SearchSpace
+from orchestrator.space.space import PRESETS, Choice, Float, Int, SearchSpace
 
 Parameter = Float | Int | Choice
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import read_checked_study
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.evaluation import CommandEvaluation, LitGPTEvaluation, LocalTask
 from orchestrator.errors import InputError
-from orchestrator.evaluation import CommandEvaluation, LitGPTEvaluation, LocalTask
-from orchestrator.space import Float
-from orchestrator.spec import StudySpec
+from orchestrator.preflight.studies import read_checked_study
+from orchestrator.space.space import Float
 from tests.builders import LITGPT, STUDY, line_of, write_study
 
 COMMAND = '[evaluation]\nkind = "command"\ncommand = ["true"]\n'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import read_checked_study
-from orchestrator.space import Choice, Float, Int
+from orchestrator.preflight.studies import read_checked_study
+from orchestrator.space.space import Choice, Float, Int
 from tests.builders import LITGPT, write_study
 from tests.test_spec import COMMAND, problems_of, read, the_problem
 

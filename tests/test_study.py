@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from orchestrator.cli import INTERRUPTED
-from orchestrator.history import History
-from orchestrator.ledger import read
-from orchestrator.run import RunDirectory
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import read
 from tests.studies import (
     assert_undisturbed,
     ledger_of,

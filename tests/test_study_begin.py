@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import requests
 from orchestrator.algorithms import ALGORITHMS
+from orchestrator.algorithms.base import KnownScore
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
-from orchestrator.forecast import forecast
-from orchestrator.run import RunDirectory
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.spec import StudySpec
-from orchestrator.trial import Configuration, Failure, Known
-from orchestrator.warm import learnt
+from orchestrator.preflight.beginning import learnt
+from orchestrator.preflight.forecast import forecast
+from orchestrator.record import requests
+from orchestrator.record.directory import RunDirectory
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.builders import Story
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study
 from tests.studies import orchestrator, run_study, write_study
@@ -87,7 +89,7 @@ def test_a_search_learns_the_scores_that_lie_in_its_space(tmp_path: Path) -> Non
     run = other_study(tmp_path / "other")
     spec, _ = study(tmp_path / "new")
     known, lines = learnt(replace(spec, warm_start=(run.path,)))
-    assert known == [Known((0.1, 0.2), -3.0, 0.5), Known((0.5, 1.0), -1.0, None)]
+    assert known == [KnownScore((0.1, 0.2), -3.0, 0.5), KnownScore((0.5, 1.0), -1.0, None)]
     assert lines[0] == f"warm start from {run.path}: 2 scores taken, 2 outside this space"
 
 

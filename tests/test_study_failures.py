@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Failure
 from orchestrator.errors import StudyStopped
-from orchestrator.trial import Assignment, Failure
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study, value
 
 

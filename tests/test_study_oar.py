@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from orchestrator.ledger import read
+from orchestrator.record.ledger import read
 from tests.clusters.oar import ENDED, OarCluster
 from tests.executors.attempts import ROOT
 from tests.studies import (

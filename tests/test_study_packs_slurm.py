@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.ledger import read
+from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster
 from tests.studies import SLURM_PROFILE, run_study, write_command_study
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.algorithms import ALGORITHMS, Algorithm
-from orchestrator.algorithms.soo import SOO
-from orchestrator.space import Int, SearchSpace
-from orchestrator.trial import Observation, Suggestion
+from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms.tree.soo import SOO
+from orchestrator.space.space import Int, SearchSpace
 from tests.algorithms.playing import play
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study, value, value_at
 
@@ -201,7 +201,7 @@ def test_a_search_that_finds_nothing_new_ends_at_the_same_trial_whatever_the_slo
         def _plan(self) -> None:
             self._append((0.1 * min(len(self._points), 6), 0.5))
 
-    monkeypatch.setattr("orchestrator.dialogue.FRUITLESS", 4)
+    monkeypatch.setattr("orchestrator.master.ask_tell.FRUITLESS", 4)
     for name, seconds in (("shuffled", shuffled(1)), ("together", lambda trial: 1.0)):
         spec, place = study(tmp_path / name, "random", evaluations=50, slots=slots)
         found = Study(spec, place, ScriptedCluster(seconds=seconds), Stuck)

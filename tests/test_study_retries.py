@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Failure
 from orchestrator.errors import StudyStopped
-from orchestrator.trial import Assignment, Failure
 from tests.scripted import Following, ScriptedCluster, Study, study, value
 
 
 def test_a_site_that_takes_few_jobs_is_kept_full_and_no_attempt_is_used_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.room._PAUSE_S", 0.0)
+    monkeypatch.setattr("orchestrator.attempts.quota._PAUSE_S", 0.0)
     cluster = ScriptedCluster(most=5)
     found = Study(*study(tmp_path, evaluations=23, slots=16), cluster)
     found.go()
@@ -33,8 +34,8 @@ def test_a_site_that_takes_no_job_is_waited_for(tmp_path: Path) -> None:
 
     found = Study(*study(tmp_path, slots=3), Opening(most=0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("orchestrator.room._PAUSE_S", 0.0)
-        patch.setattr("orchestrator.room._LONGEST_PAUSE_S", 0.0)
+        patch.setattr("orchestrator.attempts.quota._PAUSE_S", 0.0)
+        patch.setattr("orchestrator.attempts.quota._LONGEST_PAUSE_S", 0.0)
         assert found.go() == "the budget of 9 evaluations is spent"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import read
+from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster
 from tests.studies import (
     SLURM_PROFILE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import read
+from orchestrator.record.ledger import read
 from tests.studies import PROFILE, ledger_of, run_study, write_command_study
 
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from orchestrator import priors, surrogate
-from orchestrator.priors import Priors
-from orchestrator.surrogate import fit
-from orchestrator.trial import Point
+from orchestrator.algorithms.surrogate import priors
+from orchestrator.algorithms.surrogate import process as surrogate
+from orchestrator.algorithms.surrogate.priors import Priors
+from orchestrator.algorithms.surrogate.process import fit
+from orchestrator.space.parameter import Point
 
 Array = npt.NDArray[np.float64]
 
@@ -126,7 +127,7 @@ def test_noise_that_was_not_given_is_found() -> None:
 AGAIN = """
 import json, sys
 from tests.test_surrogate import observed
-from orchestrator.surrogate import fit
+from orchestrator.algorithms.surrogate.process import fit
 mean, deviation = fit(*observed(30)).posterior(observed(5, seed=1)[0])
 json.dump([mean.tolist(), deviation.tolist()], sys.stdout)
 """

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.master import crontab_line
-from orchestrator.files import dumps, publish
-from orchestrator.run import HEARTBEAT_S, MasterProcess, RunDirectory
+from orchestrator.contract.files import dumps, publish
+from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
 from tests.studies import (
     PROFILE,
     assert_undisturbed,

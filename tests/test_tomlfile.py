@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tomlfile import TomlFile
+from orchestrator.config.tomlfile import TomlFile
 from tests.builders import LITGPT, line_of, write_study
 from tests.test_spec import problems_of, the_problem
 

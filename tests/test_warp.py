@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import yeojohnson
 
-from orchestrator.warp import LAMBDAS, Warp, fitted_power, slope, yeo_johnson
+from orchestrator.algorithms.surrogate.warp import LAMBDAS, Warp, fitted_power, slope, yeo_johnson
 
 powers = st.floats(*LAMBDAS)
 values = st.lists(st.floats(-50, 50), min_size=1, max_size=8).map(np.array)

@@ -27,7 +27,7 @@ from orchestrator.algorithms.options import (
     TPEOptions,
 )
 from orchestrator.errors import InputError
-from orchestrator.space import SearchSpace
+from orchestrator.space.space import SearchSpace
 
 __all__ = ["ALGORITHMS", "Algorithm", "Entry", "check_options", "create"]
 

@@ -28,10 +28,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.space import SearchSpace
-from orchestrator.trial import Known, Observation, Point, Suggestion
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import SearchSpace
 
 
 class Algorithm(ABC):
@@ -70,7 +71,7 @@ class Algorithm(ABC):
         """
 
     @abstractmethod
-    def learn(self, known: Sequence[Known]) -> None:
+    def learn(self, known: Sequence[KnownScore]) -> None:
         """Take in what was scored elsewhere, before the first `ask`; an algorithm without a model ignores it.
 
         Raises:
@@ -84,3 +85,48 @@ class Algorithm(ABC):
     @abstractmethod
     def load(self, state: dict[str, Any]) -> None:
         """Continue from what `dump` of an algorithm with the same arguments returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A point an algorithm wants scored.
+
+    Attributes:
+        id: the algorithm's own number for it: 0, 1, 2, … in the order of asking.
+        point: (d,) in the unit cube.
+        note: what a person may want to know of it (tree depth, why it was chosen); JSON values.
+    """
+
+    id: int
+    point: Point
+    note: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What became of a suggestion.
+
+    Attributes:
+        id: the suggestion's id.
+        score: to be maximized; None if the evaluation failed.
+        stderr: standard error of the score, None if unknown.
+    """
+
+    id: int
+    score: float | None
+    stderr: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownScore:
+    """A score from elsewhere: an earlier study of the same space.
+
+    Attributes:
+        point: (d,) in the unit cube.
+        score: to be maximized.
+        stderr: standard error of the score, None if unknown.
+    """
+
+    point: Point
+    score: float
+    stderr: float | None = None

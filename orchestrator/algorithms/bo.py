@@ -31,12 +31,12 @@ from botorch.sampling import SobolQMCNormalSampler
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-from orchestrator.algorithms.designs import fresh, latin_hypercube
 from orchestrator.algorithms.options import Kernel
 from orchestrator.algorithms.planned import Planned
-from orchestrator.space import SearchSpace
-from orchestrator.surrogate import MOST_FITTED, exact, known_variances, part, tensor
-from orchestrator.trial import Point
+from orchestrator.algorithms.surrogate.process import MOST_FITTED, exact, known_variances, part, tensor
+from orchestrator.space.parameter import Point
+from orchestrator.space.sampling import fresh, latin_hypercube
+from orchestrator.space.space import SearchSpace
 
 RESTARTS, RAW_SAMPLES, MC_SAMPLES = 10, 512, 128
 

@@ -12,9 +12,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.algorithms.base import Algorithm
-from orchestrator.space import SearchSpace
-from orchestrator.trial import Known, Observation, Point, Suggestion
+from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import SearchSpace
 
 
 class Planned(Algorithm):
@@ -27,7 +27,7 @@ class Planned(Algorithm):
         self._asked = 0  # ids below it are out
         self._told: dict[int, Observation] = {}
         self._enqueued: list[int] = []  # ids that are not of the algorithm's own choosing
-        self._known: list[Known] = []
+        self._known: list[KnownScore] = []
 
     @abstractmethod
     def _plan(self) -> None:
@@ -53,7 +53,7 @@ class Planned(Algorithm):
             self._check(point)
         self._enqueued += [self._append(tuple(point), enqueued=True) for point in points]
 
-    def learn(self, known: Sequence[Known]) -> None:
+    def learn(self, known: Sequence[KnownScore]) -> None:
         if self._asked:
             raise ValueError("learn before the first ask: what follows may depend on it")
         for one in known:
@@ -114,7 +114,7 @@ class Planned(Algorithm):
         self._notes = {self._asked + i: note for i, note in enumerate(state["notes"])}
         self._told = {i: Observation(i, score, stderr) for i, score, stderr in state["told"]}
         self._enqueued = list(state["enqueued"])
-        self._known = [Known(tuple(point), score, stderr) for point, score, stderr in state["known"]]
+        self._known = [KnownScore(tuple(point), score, stderr) for point, score, stderr in state["known"]]
         self._restore(state)
 
 

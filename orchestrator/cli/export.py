@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from orchestrator.cli.console import Run, Runs, app, out
-from orchestrator.run import RunDirectory
+from orchestrator.record.directory import RunDirectory
 
 
 @app.command()
@@ -40,14 +40,14 @@ def export(
     digest in its trial's result first; orchestrator.json says what it is. Runs on the CPU, and needs the
     memory that the model needs. Adapters are kept of the best trials only: keep_adapters in the study.
     """
-    from jobs.export import Adapter
-    from jobs.export import export as write
-    from jobs.prepared import require_prepared
-    from orchestrator.adapter import choose, facts, litgpt
+    from jobs.export.adapter import Adapter
+    from jobs.export.export import export as write
+    from jobs.inputs.manifest import require_prepared
     from orchestrator.errors import InputError
-    from orchestrator.launch import launched_study
-    from orchestrator.monitor import look
-    from orchestrator.summary import value_text
+    from orchestrator.master.launch import launched_study
+    from orchestrator.record.summary import value_text
+    from orchestrator.views.adapter import choose, facts, litgpt
+    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)

@@ -17,7 +17,8 @@ import typer
 from orchestrator.cli import INTERRUPTED
 from orchestrator.cli.console import err, out, say
 from orchestrator.errors import Held, InputError, SchedulerError, StudyStopped
-from orchestrator.run import MasterLock, RunDirectory
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.lock import MasterLock
 
 _CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "OARCONFFILE")
 
@@ -38,7 +39,7 @@ def go(run: RunDirectory, *, detach: bool, take_over: bool = False, as_launched:
             return
         _detach(run, take_over=take_over, as_launched=as_launched)
         return
-    from orchestrator.launch import drive
+    from orchestrator.master.launch import drive
 
     try:
         why = drive(run, say, MasterLock(run, take_over=take_over), as_launched=as_launched)
@@ -54,7 +55,7 @@ def go(run: RunDirectory, *, detach: bool, take_over: bool = False, as_launched:
 
 def _done(run: RunDirectory) -> str | None:
     """What is said of a study that is done; None if it is not."""
-    from orchestrator.monitor import look
+    from orchestrator.views.status import look
 
     ended = look(run).history.ended
     return str(ended["message"]) if ended is not None and ended["why"] == "done" else None
@@ -62,9 +63,9 @@ def _done(run: RunDirectory) -> str | None:
 
 def go_as_job(run: RunDirectory, *, take_over: bool = False, as_launched: bool = False) -> None:
     """Submit the master, and leave it to itself."""
-    from orchestrator.chain import open_chain
-    from orchestrator.launch import launched_study
-    from orchestrator.monitor import look
+    from orchestrator.master.chain import open_chain
+    from orchestrator.master.launch import launched_study
+    from orchestrator.views.status import look
 
     chain = open_chain(run, as_launched=as_launched)
     if (message := _done(run)) is not None:
@@ -93,7 +94,8 @@ def end_chain(run: RunDirectory, *, take_over: bool) -> None:
         SchedulerError: the scheduler does not say.
         StudyStopped: it was cancelled and has not ended.
     """
-    from orchestrator.chain import Link, open_chain, waits
+    from orchestrator.master.chain import open_chain, waits
+    from orchestrator.record.lock import Link
 
     newest = Link.newest(run)
     if newest is None or newest.job == "":
@@ -115,7 +117,8 @@ def end_chain(run: RunDirectory, *, take_over: bool) -> None:
 
 def master_jobs(run: RunDirectory) -> list[dict[str, Any]]:
     """The master's jobs as the scheduler sees them, in JSON values; none if it is no job."""
-    from orchestrator.chain import Link, open_chain
+    from orchestrator.master.chain import open_chain
+    from orchestrator.record.lock import Link
 
     newest = Link.newest(run)
     if newest is None or newest.job == "":
@@ -135,8 +138,8 @@ def look_once(
     run: RunDirectory, *, verbose: bool, take_over: bool = False, as_launched: bool = False
 ) -> None:
     """Do what can be done now, and say in one line what that was."""
-    from orchestrator.launch import drive
-    from orchestrator.monitor import look, news
+    from orchestrator.master.launch import drive
+    from orchestrator.views.status import look, news
 
     before = look(run)
     if before.history.ended is not None:
@@ -205,8 +208,8 @@ def _detach(run: RunDirectory, *, take_over: bool, as_launched: bool) -> None:
 
 def close_with_report(run: RunDirectory, *, quiet: bool) -> Path:
     """Write the report; unless `quiet`, print the table of trials and where things stand."""
-    from orchestrator.monitor import look, status_view, trials_view
-    from orchestrator.report import write_report
+    from orchestrator.views.report import write_report
+    from orchestrator.views.status import look, status_view, trials_view
 
     summary = look(run)
     path = write_report(run, summary)

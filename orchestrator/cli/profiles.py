@@ -12,7 +12,7 @@ from rich.table import Table
 from orchestrator.cli.console import AsJson, app, out, print_json
 
 if TYPE_CHECKING:
-    from orchestrator.profile import ClusterProfile
+    from orchestrator.config.profile import ClusterProfile
 
 profiles = typer.Typer(
     invoke_without_command=True,
@@ -28,9 +28,9 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
     """List the cluster profiles there are; `show` one, or write a `new` one for this cluster."""
     if context.invoked_subcommand is not None:
         return
+    from orchestrator.config.profile import profiles as known
     from orchestrator.errors import InputError
-    from orchestrator.profile import profiles as known
-    from orchestrator.profile_check import read_checked_profile
+    from orchestrator.preflight.profiles import read_checked_profile
 
     rows: dict[str, dict[str, Any]] = {}
     for name, path in known():
@@ -59,7 +59,7 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
 @profiles.command()
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show a profile's file, and what it amounts to: defaults filled in, and what follows on each failure."""
-    from orchestrator.profile_check import read_checked_profile
+    from orchestrator.preflight.profiles import read_checked_profile
 
     profile, path = read_checked_profile(name)
     if as_json:
@@ -101,7 +101,7 @@ def new(
     ] = None,
 ) -> None:
     """Look at this cluster and write a profile of your own for it; each value says where it comes from."""
-    from orchestrator.profile_new import write
+    from orchestrator.site.new_profile import write
 
     path, remarks = write(name, partition=partition, cluster=cluster, shared_dir=shared_dir)
     out.print(f"wrote {path}", markup=False, soft_wrap=True)
@@ -128,8 +128,8 @@ def _text(value: object) -> str:
 
 def _rules(profile: ClusterProfile) -> dict[str, str]:
     """Failure class -> what follows on it, for people."""
-    from orchestrator.profile import Rule
-    from orchestrator.trial import Failure
+    from orchestrator.config.profile import Rule
+    from orchestrator.contract.result import Failure
 
     longest = profile.walltime_max_min
     meanings = {

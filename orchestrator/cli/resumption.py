@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, out, say
 from orchestrator.cli.master import close_with_report, go, go_as_job, look_once, only_one_of
-from orchestrator.run import RunDirectory
+from orchestrator.record.directory import RunDirectory
 
 AsLaunched = Annotated[bool, typer.Option(help="Go on although the study's file says something else by now.")]
 
@@ -61,7 +61,7 @@ def master_job(run: Run, number: int, follows: bool = False, as_launched: bool =
     with directory.log.open("ab") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-    from orchestrator.master_job import run_link
+    from orchestrator.master.link import run_link
 
     say(f"master's job {number} on {socket.gethostname()}, pid {os.getpid()}")
     why = run_link(directory, number, say, follows=follows, as_launched=as_launched)

@@ -10,13 +10,14 @@ import typer
 
 from orchestrator.cli.console import AsJson, Run, Runs, TakeOver, app, out, print_json, say
 from orchestrator.cli.master import close_with_report, end_chain, master_jobs
-from orchestrator.run import MasterLock, RunDirectory
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.lock import MasterLock
 
 
 @app.command()
 def status(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Say where a study stands."""
-    from orchestrator.monitor import facts, look, status_view, trial_facts
+    from orchestrator.views.status import facts, look, status_view, trial_facts
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
@@ -32,7 +33,7 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
     """Show the live table of a study until it ends; Ctrl-C leaves the study alone."""
     from rich.live import Live
 
-    from orchestrator.monitor import is_resumed, look, watch_view
+    from orchestrator.views.status import is_resumed, look, watch_view
 
     directory = RunDirectory.find(run, runs)
     try:
@@ -53,10 +54,10 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
 def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Show this study's jobs as the scheduler sees them, beside what we know, and where the hours went."""
     from orchestrator import executors
-    from orchestrator.monitor import look
-    from orchestrator.profile_check import read_checked_profile
-    from orchestrator.queue_view import facts, jobs, queue_view, without_job
-    from orchestrator.submission import resources
+    from orchestrator.config.profile import resources
+    from orchestrator.preflight.profiles import read_checked_profile
+    from orchestrator.views.queue import facts, jobs, queue_view, without_job
+    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
@@ -87,11 +88,11 @@ def tree(
     Without options: the way down to the incumbent's cell, and the best open leaf of each depth. A value with
     "(bound)" was not measured: the model spared you that evaluation.
     """
-    from orchestrator.check import read_checked_study
-    from orchestrator.history import History
-    from orchestrator.ledger import read
-    from orchestrator.partition import Partition
-    from orchestrator.tree_view import lines, overview
+    from orchestrator.preflight.studies import read_checked_study
+    from orchestrator.record.history import History
+    from orchestrator.record.ledger import read
+    from orchestrator.views.search_tree import Partition
+    from orchestrator.views.tree_view import lines, overview
 
     directory = RunDirectory.find(run, runs)
     history = History.replay(read(directory.ledger))
@@ -109,10 +110,10 @@ def tree(
 @app.command()
 def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> None:
     """Cancel this study's jobs, and nobody else's, and stop its master."""
+    from orchestrator.contract.files import publish
     from orchestrator.errors import StudyStopped
-    from orchestrator.files import publish
-    from orchestrator.launch import drive
-    from orchestrator.monitor import is_resumed, look
+    from orchestrator.master.launch import drive
+    from orchestrator.views.status import is_resumed, look
 
     directory = RunDirectory.find(run, runs)
     ended = look(directory).history.ended
@@ -148,11 +149,11 @@ def enqueue(
     runs: Runs = Path("runs"),
 ) -> None:
     """Have a configuration of your own tried; what you leave out takes its default."""
-    from orchestrator import requests
     from orchestrator.errors import InputError
-    from orchestrator.launch import launched_study
-    from orchestrator.monitor import look
-    from orchestrator.summary import values_text
+    from orchestrator.master.launch import launched_study
+    from orchestrator.record import requests
+    from orchestrator.record.summary import values_text
+    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
     spec = launched_study(directory, look(directory).history, check_original=False)

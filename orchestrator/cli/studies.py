@@ -31,7 +31,7 @@ def init(
     template: Annotated[str, typer.Option(help="quickstart, llama-lora or command.")] = "quickstart",
 ) -> None:
     """Write a commented study file to start from."""
-    from orchestrator.tomlfile import near
+    from orchestrator.errors import near
 
     studies = Path(__file__).resolve().parents[2] / "studies"
     known = {path.stem: path for path in studies.glob("*.toml")}
@@ -52,10 +52,10 @@ def init(
 @app.command()
 def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
-    from orchestrator.check import prepared_inputs, preview, read_both
-    from orchestrator.forecast import forecast
-    from orchestrator.promotion import with_promoted
-    from orchestrator.summary import number_text, seconds_text
+    from orchestrator.preflight.forecast import forecast
+    from orchestrator.preflight.promotion import with_promoted
+    from orchestrator.preflight.studies import prepared_inputs, preview, read_both
+    from orchestrator.record.summary import number_text, seconds_text
 
     spec, place, _ = read_both(study, profile)
     prepared_inputs(spec, place.cache_path)
@@ -94,13 +94,13 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
 @app.command()
 def prepare(study: Study, profile: Profile = "local") -> None:
     """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
-    from orchestrator.check import prepared_inputs, read_both
+    from orchestrator.preflight.studies import prepared_inputs, read_both
 
     spec, place, _ = read_both(study, profile)
     if spec.evaluation.kind != "litgpt":
         out.print(f"a {spec.evaluation.kind} evaluation needs no preparation")
         return
-    from jobs.prepare import prepare as prepare_evaluation
+    from jobs.prepare.prepare import prepare as prepare_evaluation
 
     prepare_evaluation(spec.evaluation, place.cache_path, say)
     prepared_inputs(spec, place.cache_path)  # what only model and tasks tell: ranks, metrics
@@ -119,10 +119,10 @@ def launch(
     ] = False,
 ) -> None:
     """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
-    from orchestrator.chain import section
-    from orchestrator.check import prepared_inputs, read_both
-    from orchestrator.launch import create_run
-    from orchestrator.promotion import with_promoted
+    from orchestrator.master.chain import section
+    from orchestrator.master.launch import create_run
+    from orchestrator.preflight.promotion import with_promoted
+    from orchestrator.preflight.studies import prepared_inputs, read_both
 
     only_one_of(detach=detach, as_job=as_job, tick=tick)
     spec, place, profile_path = read_both(study, profile)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.check import prepared_inputs, read_checked_study
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.config.study import StudySpec
 from orchestrator.doctor import oar, python, slurm, storage
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.errors import InputError
-from orchestrator.profile import ClusterProfile
-from orchestrator.spec import StudySpec
+from orchestrator.preflight.studies import prepared_inputs, read_checked_study
 
 _SITES = {"slurm": slurm.findings, "oar": oar.findings}
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import weights
-from jobs.prepared import require_prepared
-from jobs.probe import PACKAGES, versions
+from jobs.inputs import memory
+from jobs.inputs.manifest import require_prepared
+from jobs.probe.facts import PACKAGES, versions
+from orchestrator.config.profile import ClusterProfile
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.doctor.storage import trials
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.profile import ClusterProfile
-from orchestrator.spec import StudySpec
 
 HERE = Group("Job on a host")
 _SKEW_S = 5.0
@@ -55,7 +55,7 @@ class Delays:
 def judged(
     profile: ClusterProfile, facts: Mapping[str, Any], waited_s: float, spec: StudySpec | None = None
 ) -> Iterator[Finding]:
-    """What the facts of `jobs.probe` mean for studies, or for one.
+    """What the facts of `jobs.probe.facts` mean for studies, or for one.
 
     Args:
         profile: that the job ran under.
@@ -153,13 +153,13 @@ def _of_weights(
     if not isinstance(evaluation, LitGPTEvaluation) or not gpus:
         return
     try:
-        expected = weights.expected_bytes(evaluation, require_prepared(evaluation, profile.cache_path))
+        expected = memory.expected_bytes(evaluation, require_prepared(evaluation, profile.cache_path))
     except (InputError, OSError, RuntimeError):
         return  # `check` and `prepare` say it
     smallest = min(gpu["memory_bytes"] for gpu in gpus)
     of_trial = max(1, profile.hosts * profile.gpus // profile.pack)
     in_shards = False if evaluation.quantize else evaluation.sharded
-    if what := weights.problem(expected, smallest, of_trial, in_shards=in_shards):
+    if what := memory.problem(expected, smallest, of_trial, in_shards=in_shards):
         yield HERE.wrong("memory", *what)
     else:
         yield HERE.ok("memory", f"the model's weights take about {expected / 1e9:.3g} GB")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 
+from orchestrator.config.profile import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.errors import OrchestratorError
-from orchestrator.profile import ClusterProfile
 from orchestrator.site import last_words, missing
 from orchestrator.site.oar import COMMANDS, Host, look
 

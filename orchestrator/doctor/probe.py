@@ -1,4 +1,4 @@
-"""A probe job from submission to its facts: the login node's side of `jobs.probe`."""
+"""A probe job from submission to its facts: the login node's side of `jobs.probe.facts`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.probe import EXCHANGES, FACTS, LOCK
+from jobs.probe.facts import EXCHANGES, FACTS, LOCK
 from orchestrator import executors
+from orchestrator.config.profile import ClusterProfile, resources
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.files import dumps, publish
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.host import HERE, judged
 from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.executors.base import Executor, JobState, State
-from orchestrator.files import dumps, publish
-from orchestrator.profile import ClusterProfile
-from orchestrator.spec import StudySpec
-from orchestrator.submission import resources
 
 _WALLTIME_MIN = 10.0
 _RUN_S = 300.0  # from its start to its facts: torch takes a minute to load from a busy filesystem
@@ -92,7 +91,7 @@ class _Probe:
         self.executor: Executor = executors.create(
             profile.scheduler,
             replace(asked, walltime_min=walltime_min, max_jobs=1, pack=1),
-            entry="jobs.probe:probe",
+            entry="jobs.probe.facts:probe",
         )
         self._answered = 0
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from jobs import storage
-from jobs.probe import versions
+from jobs.probe import storage
+from jobs.probe.facts import versions
+from orchestrator.config.profile import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
-from orchestrator.profile import ClusterProfile
 
 _HERE = Group("Python")
 

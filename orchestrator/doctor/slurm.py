@@ -9,16 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import executors
+from orchestrator.config.profile import ClusterProfile, resources
 from orchestrator.doctor.finding import Finding, Mark
 from orchestrator.doctor.slurm_asked import able, asked_gpus, option
 from orchestrator.doctor.slurm_limits import HERE, at_once, charged, master
-from orchestrator.errors import OrchestratorError
-from orchestrator.executors.slurm_reasons import lines_to_mend
-from orchestrator.profile import ClusterProfile
+from orchestrator.errors import OrchestratorError, near
+from orchestrator.executors.slurm.reasons import lines_to_mend
 from orchestrator.site import ask, last_words, missing
 from orchestrator.site.slurm import COMMANDS, Partition, SlurmSite, look
-from orchestrator.submission import resources
-from orchestrator.tomlfile import near
 
 
 def findings(profile: ClusterProfile) -> Iterator[Finding]:

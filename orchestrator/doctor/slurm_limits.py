@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.config.profile import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.doctor.slurm_asked import able, asked_gpus, option
-from orchestrator.profile import ClusterProfile
+from orchestrator.errors import near
 from orchestrator.site.slurm import Association, Partition, SlurmSite
-from orchestrator.tomlfile import near
 
 HERE = Group("SLURM")
 

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs import storage
+from jobs.probe import storage
+from orchestrator.config.profile import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
-from orchestrator.profile import ClusterProfile
 
 HERE = Group("Shared directory")
 _ROOM_GB = 20.0  # a model of 7 billion parameters in half precision, and as much again

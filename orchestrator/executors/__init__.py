@@ -10,9 +10,9 @@ from orchestrator.executors.call import EVALUATE, PACK
 
 # Imported when asked for: submitit stays out of commands that start no job.
 _CLASSES = {
-    "local": "orchestrator.executors.local:LocalExecutor",
-    "slurm": "orchestrator.executors.slurm:SlurmExecutor",
-    "oar": "orchestrator.executors.oar:OarExecutor",
+    "local": "orchestrator.executors.local.executor:LocalExecutor",
+    "slurm": "orchestrator.executors.slurm.executor:SlurmExecutor",
+    "oar": "orchestrator.executors.oar.executor:OarExecutor",
 }
 
 

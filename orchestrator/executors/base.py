@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.trial import Failure
+from orchestrator.contract.result import Failure
 
 
 class State(StrEnum):

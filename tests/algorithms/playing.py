@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from jobs.synthetic import Function
 from orchestrator.algorithms import Algorithm, create
-from orchestrator.space import Float, SearchSpace
-from orchestrator.trial import Observation, Point, Suggestion
+from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.contract.synthetic import Function
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Float, SearchSpace
 
 
 @dataclass

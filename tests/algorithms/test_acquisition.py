@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from orchestrator.algorithms.acquisition import ExpectedImprovement, FailureModel, maximum
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.surrogate import Surrogate, fit, tensor
-from orchestrator.trial import Point
+from orchestrator.algorithms.surrogate.acquisition import ExpectedImprovement, FailureModel, maximum
+from orchestrator.algorithms.surrogate.process import Surrogate, fit, tensor
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 
 
 def process(n: int = 10, d: int = 2, seed: int = 0) -> Surrogate:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from orchestrator.algorithms import Algorithm, create
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Known, Observation, Suggestion
+from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "ab"})
@@ -29,7 +29,7 @@ def test_it_starts_from_one_latin_hypercube() -> None:
 
 
 def test_no_design_is_paid_for_twice() -> None:
-    known = [Known(s.point, bowl(s)) for s in new().ask(10)]
+    known = [KnownScore(s.point, bowl(s)) for s in new().ask(10)]
     partly, wholly = new(), new()
     partly.learn(known[:6])
     wholly.learn(known)

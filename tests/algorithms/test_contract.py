@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.algorithms import ALGORITHMS, Algorithm, create
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Known, Observation, Point, Suggestion
+from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play
 
 SPACES = {
@@ -183,9 +184,9 @@ def test_what_is_enqueued_has_places_of_a_round_and_costs_none(name: str, option
 def test_what_is_known_from_elsewhere_is_taken(variant: str) -> None:
     space = SPACES["floats"]
     algorithm = build(variant, space)
-    algorithm.learn([Known((0.3, 0.4), 0.7), Known((0.8, 0.1), 0.2, 0.05)])
+    algorithm.learn([KnownScore((0.3, 0.4), 0.7), KnownScore((0.8, 0.1), 0.2, 0.05)])
     with pytest.raises(ValueError, match="no score"):
-        algorithm.learn([Known((0.3, 0.4), math.inf)])
+        algorithm.learn([KnownScore((0.3, 0.4), math.inf)])
     with pytest.raises(ValueError, match="no point"):
         algorithm.enqueue([(0.3, 1.4)])
     state = replay(algorithm.dump())
@@ -195,7 +196,7 @@ def test_what_is_known_from_elsewhere_is_taken(variant: str) -> None:
     assert points == play(other, smooth).points
     assert len(points) == BUDGET
     with pytest.raises(ValueError, match="before the first ask"):
-        algorithm.learn([Known((0.3, 0.4), 0.7)])
+        algorithm.learn([KnownScore((0.3, 0.4), 0.7)])
 
 
 CONTINUE = """

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import qmc
 
 from orchestrator.algorithms import create
-from orchestrator.algorithms.designs import latin_hypercube, maximin
 from orchestrator.errors import InputError
-from orchestrator.space import Choice, Float, Int, SearchSpace
+from orchestrator.space.sampling import latin_hypercube, maximin
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "abc"})

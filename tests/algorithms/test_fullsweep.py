@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.synthetic import FUNCTIONS
 from orchestrator.algorithms import create
-from orchestrator.algorithms.fullsweep import FullSweep
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Known, Observation, Suggestion
+from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms.tree.fullsweep import FullSweep
+from orchestrator.contract.synthetic import FUNCTIONS
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import minimize, play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "abcd"})
@@ -123,7 +123,7 @@ def test_a_dozen_configurations_are_searched_once_each() -> None:
 
 def test_what_was_learnt_elsewhere_is_used() -> None:
     known = [
-        Known(tuple(x), -sum((v - 0.3) ** 2 for v in x))
+        KnownScore(tuple(x), -sum((v - 0.3) ** 2 for v in x))
         for x in np.random.default_rng(0).random((40, 4)).tolist()
     ]
     warm, cold = new(), new()
@@ -135,7 +135,7 @@ def test_what_was_learnt_elsewhere_is_used() -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_no_design_is_paid_for_twice(*, asynchronous: bool) -> None:
     earlier, later = (new(asynchronous=asynchronous) for _ in range(2))
-    known = [Known(s.point, bowl(s)) for s in earlier.ask(8)]
+    known = [KnownScore(s.point, bowl(s)) for s in earlier.ask(8)]
     later.learn(known)
     root, *rest = later.ask(8)
     assert root.note["source"] == "design"  # the tree's own

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from jobs.synthetic import FUNCTIONS
-from orchestrator.algorithms import Algorithm, create, nomad
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Known, Observation, Suggestion
+from orchestrator.algorithms import Algorithm, create
+from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms.wrapped import nomad
+from orchestrator.contract.synthetic import FUNCTIONS
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play, space_of
 
 BRANIN = FUNCTIONS["branin"]
@@ -40,7 +41,7 @@ def notes(algorithm: Algorithm, score: Any = bowl) -> list[dict[str, Any]]:
 UNDISTURBED = """
 import json, os, sys, tempfile
 import PyNomad
-from jobs.synthetic import FUNCTIONS
+from orchestrator.contract.synthetic import FUNCTIONS
 start, parameters, budget = json.load(sys.stdin)
 function, points = FUNCTIONS["branin"], []
 def score(x):
@@ -251,7 +252,7 @@ def test_an_enqueued_point_that_is_best_becomes_the_start() -> None:
 
 
 def test_what_was_learnt_is_not_asked_again_and_is_started_from() -> None:
-    known = [Known((0.5, 0.5), -0.08), Known((0.31, 0.3), -0.0001)]
+    known = [KnownScore((0.5, 0.5), -0.08), KnownScore((0.31, 0.3), -0.0001)]
     algorithm = build(budget=20)
     algorithm.learn(known)
     played = play(algorithm, bowl)

@@ -8,14 +8,14 @@ import pytest
 
 from orchestrator.algorithms import ALGORITHMS, check_options, create
 from orchestrator.errors import InputError
-from orchestrator.space import Float, SearchSpace
+from orchestrator.space.space import Float, SearchSpace
 
 SPACE = SearchSpace({"x": Float(0, 1)})
 
 
 def test_importing_the_registry_loads_no_torch() -> None:
     code = (
-        "import sys; import orchestrator.space as s;"
+        "import sys; import orchestrator.space.space as s;"
         "from orchestrator.algorithms import check_options, create;"
         "check_options('bamsoo', {'eta': 1});"
         "space = s.SearchSpace({'x': s.Float(0, 1)});"

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pytest
 
 from orchestrator.algorithms import create
-from orchestrator.algorithms.tree import MIDDLE, K, Tree
-from orchestrator.space import Float, SearchSpace
-from orchestrator.trial import Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms.tree.cells import MIDDLE, K, Tree
+from orchestrator.space.space import Float, SearchSpace
 from tests.shared_data import shared_data
 
 Array = npt.NDArray[np.float64]

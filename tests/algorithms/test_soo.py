@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from jobs.synthetic import FUNCTIONS, Function
 from orchestrator.algorithms import create
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Observation
+from orchestrator.algorithms.base import Observation
+from orchestrator.contract.synthetic import FUNCTIONS, Function
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import minimize, play
 from tests.shared_data import shared_data
 

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Algorithm
-from orchestrator.algorithms.tpe_optuna import draw
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Configuration, Known, Observation, Point, Suggestion
+from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
+from orchestrator.algorithms.wrapped.tpe_optuna import draw
+from orchestrator.contract.assignment import Configuration
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play
 
 SQUARE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
@@ -103,7 +104,7 @@ def test_a_space_of_twelve_configurations_is_searched_once_each(options: dict[st
 def test_what_was_learnt_is_repeated_last() -> None:
     algorithm = tpe(TWELVE, budget=30, capacity=5)
     learnt = [TWELVE.encode({"rank": rank, "layers": "q"}) for rank in (1, 2, 3, 4)]
-    algorithm.learn([Known(point, 1.0) for point in learnt])
+    algorithm.learn([KnownScore(point, 1.0) for point in learnt])
     points = play(algorithm, bowl, limit=5).points
     assert len(points) == 12
     assert configurations(TWELVE, points[8:]) == configurations(TWELVE, learnt)
@@ -111,7 +112,7 @@ def test_what_was_learnt_is_repeated_last() -> None:
 
 def test_what_was_learnt_replaces_the_uniform_start() -> None:
     known = [
-        Known((x, y), -((x - 0.3) ** 2) - (y - 0.3) ** 2)
+        KnownScore((x, y), -((x - 0.3) ** 2) - (y - 0.3) ** 2)
         for x, y in np.random.default_rng(1).random((60, 2)).tolist()
     ]
     algorithm, blank = tpe(budget=8), tpe(budget=8)
@@ -231,7 +232,7 @@ def test_a_missing_library_is_named_with_its_remedy() -> None:
         "import sys; sys.modules['optuna'] = None\n"
         "from orchestrator.algorithms import create\n"
         "from orchestrator.errors import InputError\n"
-        "from orchestrator.space import Float, SearchSpace\n"
+        "from orchestrator.space.space import Float, SearchSpace\n"
         "try: create('tpe', SearchSpace({'x': Float(0, 1)}), seed=0, budget=3, capacity=1)\n"
         "except InputError as error: print(error)\n"
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.algorithms import Algorithm, create, tpe_nni
+from orchestrator.algorithms import Algorithm, create
+from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms.wrapped import tpe_nni
 from orchestrator.errors import InputError, StudyStopped
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Observation, Suggestion
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 from tests.algorithms.playing import play
 
 TWELVE = SearchSpace({"rank": Int(1, 4), "layers": Choice(("q", "qv", "qkv"))})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms.tree import FINEST, MIDDLE, K, Tree
-from orchestrator.space import Choice, Float, Int, SearchSpace
-from orchestrator.trial import Point
+from orchestrator.algorithms.tree.cells import FINEST, MIDDLE, K, Tree
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, SearchSpace
 
 
 def everywhere(axis: int, low: Sequence[float], high: Sequence[float], center: Point) -> bool:

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import surrogate
 from orchestrator.algorithms import create
-from orchestrator.algorithms.bamsoo import BaMSOO
-from orchestrator.algorithms.places import Places
-from orchestrator.algorithms.soo import SOO
-from orchestrator.algorithms.tree import Tree
-from orchestrator.space import Choice, Float, Int, Parameter, SearchSpace
-from orchestrator.trial import Known, Observation, Point, Suggestion
+from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms.surrogate import process as surrogate
+from orchestrator.algorithms.tree.bamsoo import BaMSOO
+from orchestrator.algorithms.tree.cells import Tree
+from orchestrator.algorithms.tree.places import Places
+from orchestrator.algorithms.tree.soo import SOO
+from orchestrator.space.parameter import Point
+from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
 from tests.algorithms.playing import play
 from tests.spaces import everything, finite_spaces, frozen
 
@@ -132,7 +133,7 @@ def test_the_search_gets_close_to_an_optimum_on_the_border(variant: str) -> None
 def test_cells_without_a_feasible_point_are_divided_in_breadth(
     monkeypatch: pytest.MonkeyPatch, variant: str
 ) -> None:
-    monkeypatch.setattr("orchestrator.algorithms.places.TRIES", 1)
+    monkeypatch.setattr("orchestrator.algorithms.tree.places.TRIES", 1)
     algorithm = build(variant, SMALL["box"], 40)
     algorithm.ask(1)
     depths = [int(algorithm._tree.depth[node]) for node in algorithm._tree.expanded]
@@ -259,7 +260,7 @@ def test_the_process_is_shown_what_was_enqueued_and_what_is_known_elsewhere(
 ) -> None:
     space = SearchSpace({"a": Int(1, 4), "b": Float(0, 1)})
     algorithm = build("bamsoo", space, 5)
-    algorithm.learn([Known((0.01, 0.25), 3.0), Known((0.99, 0.75), 4.0, 0.1)])
+    algorithm.learn([KnownScore((0.01, 0.25), 3.0), KnownScore((0.99, 0.75), 4.0, 0.1)])
     algorithm.enqueue([(0.3, 0.9)])
     play(algorithm, lambda s: None if s.id == 2 else -float(s.id))
     points, scores = flat[-1]
@@ -277,20 +278,20 @@ def test_what_is_known_elsewhere_turns_the_search_to_it() -> None:
 
     grid = [(x / 6, y / 6) for x in range(7) for y in range(7)]
     cold, warm = build("bamsoo", PLANE, 12), build("bamsoo", PLANE, 12)
-    warm.learn([Known(point, score(point)) for point in grid])
+    warm.learn([KnownScore(point, score(point)) for point in grid])
     error_cold, error_warm = (-play(one, lambda s: score(s.point)).best[-1] for one in (cold, warm))
     assert error_warm < 0.2 * error_cold
 
 
 def test_soo_ignores_what_is_known_elsewhere() -> None:
     algorithm = build("soo", PLANE, 12)
-    algorithm.learn([Known((0.1, 0.1), 9.0)])
+    algorithm.learn([KnownScore((0.1, 0.1), 9.0)])
     assert play(algorithm, bowl).points == play(build("soo", PLANE, 12), bowl).points
 
 
 def test_a_failure_is_no_better_than_what_is_known_elsewhere(flat: object) -> None:
     algorithm = build("bamsoo", PLANE, 3)
-    algorithm.learn([Known((0.1, 0.1), -9.0)])
+    algorithm.learn([KnownScore((0.1, 0.1), -9.0)])
     algorithm.tell([Observation(s.id, None) for s in algorithm.ask(1)])
     algorithm.ask(1)
     assert algorithm._tree.score[0] == -9.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.executors import create, submission
+from orchestrator.executors import create, payload
 from tests.executors.attempts import ROOT, resources
 
 
@@ -29,8 +29,11 @@ def test_create_names_the_known_ones() -> None:
     ("program", "absent"),
     [
         ("import orchestrator.executors", ("submitit", "torch", "jobs")),
-        ("import orchestrator.executors.slurm, orchestrator.executors.local", ("torch", "litgpt", "jobs")),
-        ("import orchestrator.executors.oar", ("torch", "litgpt", "jobs")),
+        (
+            "import orchestrator.executors.slurm.executor, orchestrator.executors.local.executor",
+            ("torch", "litgpt", "jobs"),
+        ),
+        ("import orchestrator.executors.oar.executor", ("torch", "litgpt", "jobs")),
     ],
 )
 def test_imports_stay_light(program: str, absent: tuple[str, ...]) -> None:
@@ -42,15 +45,15 @@ def test_imports_stay_light(program: str, absent: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("token", ["", "a b", "a/b", "ä", "a" * 129, "a\n"])
 def test_tokens_a_scheduler_would_mangle_are_refused(token: str) -> None:
     with pytest.raises(InputError, match="token"):
-        submission.check(token, Path("/runs"))
+        payload.check(token, Path("/runs"))
 
 
 @pytest.mark.parametrize("folder", ["/runs/100%", "/runs/a\\b", "/runs/a\nb", "runs"])
 def test_folders_a_scheduler_would_mangle_are_refused(folder: str) -> None:
     with pytest.raises(InputError):
-        submission.check("a.B-c_1", Path(folder))
+        payload.check("a.B-c_1", Path(folder))
 
 
 def test_variables_that_are_none_are_refused() -> None:
     with pytest.raises(InputError, match="A B"):
-        submission.export_lines({"A B": "1"})
+        payload.export_lines({"A B": "1"})

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
-from orchestrator.executors import devices, processes
 from orchestrator.executors.base import JobState, State, Terms
-from orchestrator.executors.local import LocalExecutor
-from orchestrator.trial import Failure
+from orchestrator.executors.local import devices, processes
+from orchestrator.executors.local.executor import LocalExecutor
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until
 
 
@@ -74,7 +74,7 @@ def test_another_master_finds_polls_and_cancels_the_jobs_of_a_killed_one(run: Ru
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from orchestrator.executors.local import LocalExecutor\n"
+        "from orchestrator.executors.local.executor import LocalExecutor\n"
         "from tests.executors.attempts import ENTRY, resources\n"
         "*attempts, folder = map(Path, sys.argv[2:])\n"
         "print(*LocalExecutor(resources(), ENTRY).submit(attempts, sys.argv[1], folder), flush=True)\n"

@@ -8,10 +8,10 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import Full, InputError, Refused
 from orchestrator.executors.base import State, Terms
-from orchestrator.executors.oar import OarExecutor
-from orchestrator.trial import Failure
+from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started
 from tests.executors.oar_jobs import PATIENCE_S, ended, executor, run_in, running

@@ -9,11 +9,11 @@ import sys
 import psutil
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import Refused, SchedulerError
 from orchestrator.executors.base import State
 from orchestrator.executors.command import NoAnswer
-from orchestrator.executors.oar import OarExecutor
-from orchestrator.trial import Failure
+from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started
 from tests.executors.oar_jobs import PATIENCE_S, ended, executor, run_in, running
@@ -22,7 +22,7 @@ MASTER = f"""
 import sys
 from pathlib import Path
 from orchestrator.executors.base import Resources
-from orchestrator.executors.oar import OarExecutor
+from orchestrator.executors.oar.executor import OarExecutor
 resources = Resources(1, 0, 1.0, 1, (), {{"PYTHONPATH": {str(ROOT)!r}}}, {{}})
 asked = OarExecutor(resources, {ENTRY!r}, submit_s=2.0)
 try:

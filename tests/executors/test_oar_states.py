@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import Full, InputError, Refused, SchedulerError
-from orchestrator.executors import oar
 from orchestrator.executors.base import State, Terms
 from orchestrator.executors.command import Ended, NoAnswer
-from orchestrator.executors.oar import OarExecutor
-from orchestrator.executors.oar_script import arguments
-from orchestrator.executors.oar_states import Row, rows
-from orchestrator.executors.oarsub import refusal
-from orchestrator.trial import Failure
+from orchestrator.executors.oar import executor as oar
+from orchestrator.executors.oar.executor import OarExecutor
+from orchestrator.executors.oar.oarsub import refusal
+from orchestrator.executors.oar.script import arguments
+from orchestrator.executors.oar.states import Row, rows
 from tests.executors.attempts import resources
 
 ANSWERS: dict[str, Any] = json.loads(Path(__file__).with_name("oar_answers.json").read_text())

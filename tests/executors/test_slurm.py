@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError, SchedulerError
 from orchestrator.executors.base import JobState, State
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.trial import Failure
+from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until
 

@@ -10,15 +10,15 @@ import pytest
 
 from orchestrator.errors import InputError, Refused
 from orchestrator.executors.base import JobState, State
-from orchestrator.executors.local import LocalExecutor
-from orchestrator.executors.slurm import SlurmExecutor
+from orchestrator.executors.local.executor import LocalExecutor
+from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ENTRY, Run, poll_until, resources, until
 
 SUBMIT = """
 import json, os, sys
 from pathlib import Path
-from orchestrator.executors.slurm import SlurmExecutor
+from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.executors.attempts import ENTRY, Run, resources
 executor = SlurmExecutor(resources(gpus=1), ENTRY, prefix="st-")
 jobs, _ = Run(Path(sys.argv[1]), executor).submit("st-inner", {})

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.errors import Full, Refused, SchedulerError
 from orchestrator.executors.base import State, Terms
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.executors.slurm_reasons import refusal, remedy
+from orchestrator.executors.slurm.executor import SlurmExecutor
+from orchestrator.executors.slurm.reasons import refusal, remedy
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ENTRY, Run, poll_until, resources, started
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError, SchedulerError
-from orchestrator.executors import slurm
 from orchestrator.executors.base import State
 from orchestrator.executors.command import NoAnswer, answer
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.executors.slurm_states import account_rows, queue_rows
-from orchestrator.trial import Failure
+from orchestrator.executors.slurm import executor as slurm
+from orchestrator.executors.slurm.executor import SlurmExecutor
+from orchestrator.executors.slurm.states import account_rows, queue_rows
 from tests.executors.attempts import resources
 from tests.executors.scripted import Scripted, row
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobs.demo import Demo
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Assignment, Evaluation
+from jobs.prepare.demo import Demo
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Result
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,8 +84,8 @@ def run(directory: Path, **variables: str) -> tuple[int, str]:
     return process.returncode, stderr
 
 
-def result(directory: Path) -> Evaluation:
-    return Evaluation.model_validate_json((directory / "result.json").read_bytes())
+def result(directory: Path) -> Result:
+    return Result.model_validate_json((directory / "result.json").read_bytes())
 
 
 def log(directory: Path) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import demo, proof
-from jobs.evaluate import OFFLINE
-from jobs.prepare import prepare
-from jobs.prepared import Prepared
-from orchestrator.evaluation import LitGPTEvaluation
+from jobs.attempt.measured import OFFLINE
+from jobs.inputs.manifest import Prepared
+from jobs.prepare import demo, offline
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from tests.jobs.attempts import litgpt
 from tests.jobs.hub_server import Hub, hub
 
@@ -27,10 +27,10 @@ def _proof_in_this_process() -> Iterator[None]:
     """Everything is loaded as the proof does it, without the seconds that a process of its own takes."""
 
     def prove(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> Prepared:
-        return prepared.model_copy(update={"tasks": proof.loaded(evaluation, prepared, cache)})
+        return prepared.model_copy(update={"tasks": offline.loaded(evaluation, prepared, cache)})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof, "prove", prove)
+        patch.setattr(offline, "prove", prove)
         yield
 
 

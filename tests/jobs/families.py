@@ -25,10 +25,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from jobs import model
-from jobs.export import Adapter
-from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
-from orchestrator.trial import Configuration
+from jobs.export.adapter import Adapter
+from jobs.model import lora
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
 
 CPU = torch.device("cpu")
 MODELS: Any = AutoModelForCausalLM
@@ -145,12 +145,12 @@ def adapter(folder: Path, lit: Path, layers: tuple[str, ...], precision: str = "
     section = {"kind": "litgpt", "model": str(lit), "data": "demo", "epochs": 1, "precision": precision}
     evaluation = LitGPTEvaluation.model_validate({**section, "lora_layers": layers})
     wanted = Hyperparameters.model_validate(LORA)
-    net = model.load(lit, wanted, evaluation.lora_layers, precision=precision, seed=5, place=CPU).eval()
+    net = lora.load(lit, wanted, evaluation.lora_layers, precision=precision, seed=5, place=CPU).eval()
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.requires_grad:
                 parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
-    torch.save({"adapter": model.adapters(net), "key": "k", "trained": {}}, folder / "adapter.pth")
-    digest = model.adapter_digest(net)
+    torch.save({"adapter": lora.adapters(net), "key": "k", "trained": {}}, folder / "adapter.pth")
+    digest = lora.adapter_digest(net)
     return Adapter(folder / "adapter.pth", digest, lit, evaluation, LORA), net

@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobs import evaluate, worker
+from jobs import evaluate
+from jobs.evaluations import litgpt_worker
 
 
 def harm() -> None:
     """Make the training of this process what the environment says."""
-    from jobs import finetune, loss
+    from jobs.model import loss
+    from jobs.training import finetune
 
     losses, advance = loss.sample_losses, finetune._Training.advance
     trainings: list[finetune._Training] = []
@@ -48,6 +50,6 @@ def harm() -> None:
 
 if "RANK" in os.environ:
     harm()
-    sys.exit(worker.main(Path(sys.argv[1])))
-worker.MODULE = "tests.jobs.harmed"
+    sys.exit(litgpt_worker.main(Path(sys.argv[1])))
+litgpt_worker.MODULE = "tests.jobs.harmed"
 evaluate.evaluate(sys.argv[1])

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobs import finetune, loss, training_state
-from jobs import score as _score  # noqa: F401 - loaded before the time of the evaluation runs
+from jobs.model import loss
+from jobs.tasks import score as _score  # noqa: F401 - loaded before the time of the evaluation runs
+from jobs.training import finetune, state
 
 _losses, _advance = loss.sample_losses, finetune._Training.advance
 _training: list[finetune._Training] = []
@@ -35,6 +36,6 @@ def _held(*arguments: Any) -> Any:
 
 setattr(loss, "sample_losses", _held)  # noqa: B010 - mypy holds a module's functions for fixed
 setattr(finetune._Training, "advance", _noted)  # noqa: B010
-training_state.EVERY_S = float(os.environ.get("HELD_EVERY_S", "60"))
-training_state.SHARE = 1e9
+state.EVERY_S = float(os.environ.get("HELD_EVERY_S", "60"))
+state.SHARE = 1e9
 runpy.run_module("jobs.evaluate", run_name="__main__")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import hub_checkpoint as made
-from jobs.demo import Demo
+from jobs.checkpoints import from_hub
+from jobs.prepare.demo import Demo
 from orchestrator.errors import InputError
 from tests.jobs.hub_server import Hub
 
@@ -52,7 +52,7 @@ def change(served: Hub, how: Callable[[dict[str, object]], dict[str, object]]) -
 
 
 def fetched(own: Path, name: str = NAME) -> Path:
-    return made.hub_checkpoint(name, own, lambda _: None)
+    return from_hub.hub_checkpoint(name, own, lambda _: None)
 
 
 def refused(own: Path, name: str = NAME) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from litgpt.lora import GPT, Config, mark_only_lora_as_trainable, merge_lora_weights
 
-from jobs.adapted import AdaptedLinear, AdaptedQKV, adapt
+from jobs.model.adapted import AdaptedLinear, AdaptedQKV, adapt
 
 LAYERS = ("query", "key", "value", "projection", "mlp", "head")
 IDS = torch.arange(14).reshape(2, 7) % 11

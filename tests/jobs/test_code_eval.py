@@ -12,16 +12,19 @@ import pytest
 import torch
 from litgpt.tokenizer import Tokenizer
 
-from jobs import code_eval, lora, model, sandbox, score, stock_task, tasks
-from jobs.code_eval import CodeEval, pass_at
-from jobs.demo import Demo
-from jobs.failure import EvaluationFailed
-from jobs.language_model import LitGPTModel
-from jobs.prepare import prepare
-from jobs.prepared import manifest_path
+from jobs.attempt.failure import EvaluationFailed
+from jobs.evaluations import litgpt as lora
+from jobs.inputs.manifest import manifest_path
+from jobs.model import lora as model
+from jobs.prepare import stock_task
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from jobs.tasks import code_eval, sandbox, score, suites
+from jobs.tasks.code_eval import CodeEval, pass_at
+from jobs.tasks.language_model import LitGPTModel
+from orchestrator.contract.evaluation import StockTask
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
-from orchestrator.evaluation import StockTask
-from orchestrator.trial import Failure
 from tests.jobs.attempts import litgpt
 from tests.shared_data import shared_data
 
@@ -51,7 +54,7 @@ def test_programs_that_pass_their_tests_are_counted(problems: list[dict[str, str
         one["prompt"]: one["canonical_solution"] if n % 3 else "    return None\n"
         for n, one in enumerate(problems)
     }
-    suite = tasks.stock_suite(ASKED, ["humaneval"])
+    suite = suites.stock_suite(ASKED, ["humaneval"])
     with code_eval.running():
         found = score.task_scores(scorer(base, answers), [suite])
     assert found["humaneval/pass@1,create_test"].value == pytest.approx(8 / 12)
@@ -81,7 +84,7 @@ def test_tasks_that_run_programs_in_ways_of_their_own_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"'cruxeval': cruxeval runs programs .* not so that they can be walled"
     ):
-        tasks._require_consent(StockTask(name="cruxeval", execute_code=True), "cruxeval", ["cruxeval"])
+        suites._require_consent(StockTask(name="cruxeval", execute_code=True), "cruxeval", ["cruxeval"])
 
 
 def test_a_host_without_walls_ends_the_trial_before_anything_is_loaded(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.command import run
-from jobs.failure import EvaluationFailed
-from orchestrator.trial import Assignment, Failure, Metric
+from jobs.attempt.failure import EvaluationFailed
+from jobs.evaluations.command import run
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.result import Failure, Metric
 from tests.jobs.attempts import attempt
 
 

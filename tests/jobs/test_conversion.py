@@ -12,9 +12,9 @@ import pytest
 import torch
 from litgpt import config as litgpt_config
 
-from jobs import conversion
-from jobs.demo import Demo
-from jobs.model import load
+from jobs.checkpoints import conversion
+from jobs.model.lora import load
+from jobs.prepare.demo import Demo
 from tests.jobs.hub_models import NAME, WEIGHTS, change, fetched, gets, refused, saved
 from tests.jobs.hub_server import Hub
 
@@ -94,7 +94,7 @@ def test_weights_in_parts_are_fetched_with_their_index(served: Hub, own: Path, b
 def test_a_name_that_litgpt_knows_decides(served: Hub, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = conversion._plain_llama(NAME, json.loads((served.folder / "config.json").read_text()))
     change(served, lambda config: config | {"architectures": ["Other"]})
-    monkeypatch.setattr("jobs.conversion.configs", [shape])
+    monkeypatch.setattr("jobs.checkpoints.conversion.configs", [shape])
     monkeypatch.setitem(litgpt_config.name_to_config, "small-llama", shape)
     assert (fetched(own) / "lit_model.pth").is_file()
 

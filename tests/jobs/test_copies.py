@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobs import attempt as attempts
-from orchestrator.run import RunDirectory
+from jobs.attempt import directory as attempts
+from orchestrator.record.directory import RunDirectory
 from tests.jobs.attempts import attempt, log, result, run, shell, start
 
 # Its own number: a copy that reads, or removes, the other's output is seen.

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.data import Sample, batches, cut_short, nested, tokenized
-from jobs.demo import Demo
-from jobs.instructions import read_instructions
+from jobs.data.instructions import read_instructions
+from jobs.data.tokens import Sample, batches, cut_short, nested, tokenized
+from jobs.prepare.demo import Demo
 
 
 def test_a_smaller_share_is_part_of_a_larger_one() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs import demo, demo_text
-from jobs.evaluate import Measured
-from jobs.failure import EvaluationFailed
-from jobs.prepare import prepare
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.measured import Measured
+from jobs.prepare import demo, demo_text
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Failure
 from tests.jobs.conftest import SMALL
 from tests.jobs.test_lora import measured
 

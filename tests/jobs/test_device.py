@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import model
-from jobs.failure import EvaluationFailed
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.model import lora
+from orchestrator.contract.result import Failure
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def failure() -> tuple[Failure, str]:
     with pytest.raises(EvaluationFailed) as raised:
-        model.device()
+        lora.device()
     return raised.value.failure, str(raised.value)
 
 
@@ -49,16 +49,16 @@ def test_a_gpu_that_fails_at_its_first_use_is_a_host_fault(built: pytest.MonkeyP
 
 def test_the_cpu_is_taken_where_it_is_meant(built: pytest.MonkeyPatch) -> None:
     built.setenv("ORCHESTRATOR_DEVICE", "cpu")
-    assert model.device(gpus=4).type == "cpu"
+    assert lora.device(gpus=4).type == "cpu"
     built.delenv("ORCHESTRATOR_DEVICE")
     built.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert model.device().type == "cpu"
+    assert lora.device().type == "cpu"
     with pytest.raises(EvaluationFailed, match="gpus = 1 in the profile"):
-        model.device(gpus=1)
+        lora.device(gpus=1)
     built.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     built.setattr(torch.version, "cuda", None)  # a PyTorch for CPUs, as where a cluster is only played
     built.setattr(torch.version, "hip", None)
-    assert model.device(gpus=4).type == "cpu"
+    assert lora.device(gpus=4).type == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_the_cpu_is_taken_where_it_is_meant(built: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_says_that_a_job_has_a_gpu(variables: dict[str, str], gpus: int, words: str) -> None:
-    assert model.assigned(variables, gpus) == words
+    assert lora.assigned(variables, gpus) == words

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs import attempt as attempts
 from jobs import evaluate as job
-from orchestrator.evaluation import SyntheticEvaluation
-from orchestrator.trial import Failure, Outcome
+from jobs.attempt import directory as attempts
+from orchestrator.contract.evaluation import SyntheticEvaluation
+from orchestrator.contract.result import Failure, Outcome
 from tests.jobs.attempts import attempt, log, result, run, shell, start
 
 BRANIN = {"kind": "synthetic", "function": "branin"}

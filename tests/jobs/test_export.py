@@ -21,9 +21,11 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
-from jobs import hugging_face, model
-from jobs.demo import Demo
-from jobs.export import FORMS, Adapter, export
+from jobs.export import hugging_face
+from jobs.export.adapter import Adapter
+from jobs.export.export import FORMS, export
+from jobs.model import lora
+from jobs.prepare.demo import Demo
 from orchestrator.errors import InputError
 from tests.jobs.families import CPU, MODELS, adapter, family
 
@@ -146,7 +148,7 @@ def test_merged_weights_are_litgpts_own_bit_for_bit(
     theirs = tmp_path / "theirs"  # as `litgpt finetune_lora` leaves it
     shutil.copytree(llama[1], theirs)
     (theirs / "lit_model.pth").unlink()
-    torch.save({"model": model.adapters(net)}, theirs / "lit_model.pth.lora")
+    torch.save({"model": lora.adapters(net)}, theirs / "lit_model.pth.lora")
     hyperparameters = {"lora_r": 3, "lora_alpha": 7.5, "lora_dropout": 0.1, "precision": "32-true"}
     hyperparameters |= {"checkpoint_dir": str(llama[1]), **{f"lora_{layer}": True for layer in layers}}
     (theirs / "hyperparameters.yaml").write_text(yaml.safe_dump(hyperparameters))
@@ -162,11 +164,11 @@ def test_merged_weights_are_litgpts_own_bit_for_bit(
 def test_merged_weights_are_those_that_were_scored(tmp_path: Path, base: Demo) -> None:
     """In the evaluation's precision; the demo's model, which Hugging Face does not know."""
     what, net = adapter(tmp_path, base.model, ("query", "value", "mlp"), precision="bf16")
-    model.merge(net)
+    lora.merge(net)
     out = written(what, "litgpt", tmp_path)
-    loaded = model.load(out, None, (), precision="bf16", seed=0, place=CPU)
+    loaded = lora.load(out, None, (), precision="bf16", seed=0, place=CPU)
     assert torch.equal(logits(loaded), logits(net))
-    assert {tensor.dtype for tensor in model.weights(out).values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in lora.weights(out).values()} == {torch.bfloat16}
     for form in ("hf", "peft"):
         with pytest.raises(InputError, match=r"has no config\.json.*--format litgpt"):
             written(what, form, tmp_path)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from jobs.demo import Demo
-from jobs.prepared import Prepared
+from jobs.inputs.manifest import Prepared
+from jobs.prepare.demo import Demo
 from orchestrator.cli.program import app
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.run import RunDirectory
-from orchestrator.trial import Configuration
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.record.directory import RunDirectory
 from tests.builders import Story
 from tests.jobs.families import LORA, adapter
 

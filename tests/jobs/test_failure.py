@@ -7,10 +7,10 @@ import errno
 import pytest
 import torch
 
-from jobs.failure import EvaluationFailed, classified
-from jobs.mixture import mixed
+from jobs.attempt.failure import EvaluationFailed, classified
+from jobs.data.mixture import mixed
+from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
-from orchestrator.trial import Failure
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from jobs import finetune, lora, loss, model
-from jobs.data import Sample
-from jobs.demo import Demo
-from jobs.failure import EvaluationFailed
-from jobs.group import ALONE, Group
-from jobs.micro_batches import MicroBatches
-from jobs.score import validation_loss
-from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.data.tokens import Sample
+from jobs.evaluations import litgpt as lora
+from jobs.model import lora as model
+from jobs.model import loss
+from jobs.prepare.demo import Demo
+from jobs.processes.group import ALONE, Group
+from jobs.tasks.score import validation_loss
+from jobs.training import finetune
+from jobs.training.micro_batches import MicroBatches
+from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.contract.result import Failure
 from tests.jobs.attempts import litgpt
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 from transformers import AutoTokenizer
 
-from jobs.language_model import LitGPTModel, _begins_texts
+from jobs.tasks.language_model import LitGPTModel, _begins_texts
 
 BEGIN = TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)])
 PROCESSORS: dict[str, Any] = {"none": None, "begin": BEGIN, "last": Sequence([ByteLevel(), BEGIN])}

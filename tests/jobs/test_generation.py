@@ -10,12 +10,13 @@ import pytest
 import torch
 from litgpt.tokenizer import Tokenizer
 
-from jobs import generation, model
-from jobs.demo import Demo
-from jobs.failure import EvaluationFailed
-from jobs.generation import Prompt, generate
-from jobs.language_model import LitGPTModel
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.model import lora
+from jobs.prepare.demo import Demo
+from jobs.tasks import generation
+from jobs.tasks.generation import Prompt, generate
+from jobs.tasks.language_model import LitGPTModel
+from orchestrator.contract.result import Failure
 from tests.jobs.families import CPU, MODELS, family
 
 WORDS = "what is the colour of an old horse how many legs has it got when two are lame".split(" ")  # noqa: SIM905 - read at a glance
@@ -28,7 +29,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, base: Demo) -> tuple[LitGPTMo
     from transformers import PreTrainedTokenizerFast
 
     hf, lit = family(tmp_path_factory.mktemp("twins"), base.model, "llama", num_key_value_heads=2)
-    net = model.load(lit, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(lit, None, (), precision="fp32", seed=0, place=CPU).eval()
     tokenizer = Tokenizer(lit)
     words: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(lit / "tokenizer.json")
@@ -99,7 +100,7 @@ def test_draws_are_of_the_likeliest(both: tuple[LitGPTModel, Any]) -> None:
 
 
 def test_logits_that_are_not_finite_write_nothing(both: tuple[LitGPTModel, Any], base: Demo) -> None:
-    net = model.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
     with torch.no_grad():
         net.lm_head.linear.weight[3] = float("nan")
     ours = LitGPTModel(net, Tokenizer(base.model), CPU, lambda _: None)

@@ -12,10 +12,9 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from jobs import hub as hub_files
-from jobs import hub_checkpoint as made
-from jobs.model import load
-from jobs.prepared import size_text
+from jobs.checkpoints import from_hub, hub
+from jobs.inputs.manifest import size_text
+from jobs.model.lora import load
 from orchestrator.errors import InputError
 from tests.jobs.hub_models import NAME, TOKEN, WEIGHTS, fetched, gets, refused
 from tests.jobs.hub_server import COMMIT, PAGE, Hub
@@ -33,9 +32,9 @@ def test_a_plain_llama_is_fetched_and_computes_the_same(served: Hub, own: Path) 
     assert path == own / "models" / NAME
     assert {one.name for one in path.iterdir()} == {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "model_config.yaml", "lit_model.pth", made.ORIGIN,
+        "model_config.yaml", "lit_model.pth", from_hub.ORIGIN,
     }  # fmt: skip
-    origin = json.loads((path / made.ORIGIN).read_text())
+    origin = json.loads((path / from_hub.ORIGIN).read_text())
     assert (origin["repository"], origin["commit"]) == (NAME, COMMIT)
     assert list((own / "models").glob(".fetch-*")) == []
     ids = torch.randint(0, 320, (2, 40), generator=torch.Generator().manual_seed(1))
@@ -111,7 +110,7 @@ def test_what_a_dead_process_left_is_gone_on_from(served: Hub, own: Path) -> Non
 
 
 def test_the_folder_of_a_living_process_is_left_alone(served: Hub, own: Path) -> None:
-    at_work = made._folder(cache_models(own), NAME).rename(
+    at_work = from_hub._folder(cache_models(own), NAME).rename(
         own / "models" / f".fetch-someone--small-llama.{os.uname().nodename}.{os.getppid()}"
     )
     (at_work / WEIGHTS).write_text("half")
@@ -125,12 +124,12 @@ def cache_models(own: Path) -> Path:
 
 
 def test_the_first_to_be_whole_gets_the_name(served: Hub, own: Path) -> None:
-    folder = made._folder(cache_models(own), NAME)
+    folder = from_hub._folder(cache_models(own), NAME)
     (folder / "mine").write_text("late")
     path = own / "models" / NAME
     path.mkdir(parents=True)
     (path / "theirs").write_text("first")
-    made._give_name(folder, path)
+    from_hub._give_name(folder, path)
     assert [one.name for one in path.iterdir()] == ["theirs"]
     assert not folder.exists()
 
@@ -154,7 +153,7 @@ def test_the_right_token_opens_and_is_written_nowhere(
     served: Hub, own: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     served.token, said = TOKEN, list[str]()
-    made.hub_checkpoint(NAME, own, said.append)
+    from_hub.hub_checkpoint(NAME, own, said.append)
     written = "\n".join([*said, *capfd.readouterr(), caplog.text])
     assert TOKEN not in written
     assert not any(TOKEN.encode() in path.read_bytes() for path in own.rglob("*") if path.is_file())
@@ -172,8 +171,8 @@ def test_a_token_that_cannot_be_sent_is_not_repeated(
 def test_secrets_in_addresses_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     text = f"GET https://user:word@hub.org/x?X-Amz-Signature=abc&t={TOKEN} failed: Bearer {TOKEN}"
-    assert hub_files.without_secrets(text) == "GET https://***@hub.org/x?*** failed: Bearer ***"
-    assert TOKEN[:5] not in hub_files.said(ValueError("x" * 290 + TOKEN))
+    assert hub.without_secrets(text) == "GET https://***@hub.org/x?*** failed: Bearer ***"
+    assert TOKEN[:5] not in hub.said(ValueError("x" * 290 + TOKEN))
 
 
 def test_too_little_space_is_told_before_anything_is_fetched(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from litgpt.prompts import Phi1
 
-from jobs.demo import Demo
-from orchestrator.trial import Configuration, Failure
+from jobs.prepare.demo import Demo
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.result import Failure
 from tests.jobs import attempts
 from tests.jobs.attempts import litgpt
 from tests.jobs.hub_server import Hub

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from jobs.data_module import read_module
-from jobs.instructions import read_instructions
+from jobs.data.instructions import read_instructions
+from jobs.data.modules import read_module
 from orchestrator.errors import InputError
 
 TWO = [{"instruction": "a", "output": "b"}, {"instruction": "c", "input": "d", "output": "e", "more": 1}]

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from jobs import evaluate as job
-from jobs import loss
-from jobs.demo import Demo
-from jobs.evaluate import Measured
-from jobs.failure import EvaluationFailed
-from jobs.interruption import Interrupted, Interruption
-from jobs.prepare import prepare
-from jobs.stages import Stages
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Assignment, Evaluation, Failure, Outcome
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.interruption import Interrupted, Interruption
+from jobs.attempt.measured import Measured
+from jobs.attempt.stages import Stages
+from jobs.model import loss
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Failure, Outcome, Result
 from tests.jobs.attempts import attempt, litgpt, log, result, run, start
 
 STEPS = 8
@@ -38,7 +39,7 @@ def given(base: Demo, cache: Path) -> Given:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, given: Given) -> Evaluation:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, given: Given) -> Result:
     directory = assigned(tmp_path_factory.mktemp("undisturbed"), given)
     assert run(directory) == (0, "")
     found = result(directory)
@@ -74,7 +75,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name.partition("-")[0] + path.stem[-3:] for path in folder.iterdir())
 
 
-def assert_equal(found: Evaluation, expected: Evaluation) -> None:
+def assert_equal(found: Result, expected: Result) -> None:
     assert found.outcome is Outcome.OK, found.message
     assert found.versions["adapter"] == expected.versions["adapter"]
     for name in ("train_loss", "val_loss"):
@@ -86,7 +87,7 @@ def test_two_interruptions_change_no_bit(
     tmp_path: Path,
     shared: Path,
     given: Given,
-    undisturbed: Evaluation,
+    undisturbed: Result,
     numbers: tuple[signal.Signals, signal.Signals],
 ) -> None:
     attempts = [assigned(tmp_path / str(n), given, attempt=n, checkpoint=str(shared)) for n in (1, 2, 3)]
@@ -105,7 +106,7 @@ def test_two_interruptions_change_no_bit(
 
 
 def test_the_wall_time_is_told_with_what_was_reached(
-    tmp_path: Path, shared: Path, given: Given, undisturbed: Evaluation
+    tmp_path: Path, shared: Path, given: Given, undisturbed: Result
 ) -> None:
     first = assigned(tmp_path / "1", given, checkpoint=str(shared), walltime_min=0.4)
     assert ended(first, 6, None) == 0
@@ -118,7 +119,7 @@ def test_the_wall_time_is_told_with_what_was_reached(
 
 
 def test_a_power_cut_costs_what_came_after_the_last_state(
-    tmp_path: Path, given: Given, undisturbed: Evaluation
+    tmp_path: Path, given: Given, undisturbed: Result
 ) -> None:
     directory = assigned(tmp_path, given)
     assert ended(directory, 5, signal.SIGKILL, HELD_EVERY_S="0", SLURM_JOB_ID="7") == -signal.SIGKILL

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.limits import lora_problems, rank_limits
+from jobs.inputs.limits import lora_problems, rank_limits
 from orchestrator.errors import InputError
 from tests.jobs.attempts import ROOT
 
@@ -65,7 +65,5 @@ def test_a_malformed_file_is_the_users_to_mend(config: Path, content: str) -> No
 
 
 def test_a_login_node_needs_no_torch() -> None:
-    script = (
-        "import sys, jobs.limits, jobs.prepared; assert not {'torch', 'litgpt', 'lm_eval'} & set(sys.modules)"
-    )
+    script = "import sys, jobs.inputs; assert not {'torch', 'litgpt', 'lm_eval'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from jobs import evaluate as job
-from jobs import finetune
-from jobs.demo import Demo
-from jobs.evaluate import Measured
-from jobs.interruption import Interrupted
-from jobs.lineage import lineage, obstacles
-from jobs.prepare import prepare
-from jobs.prepared import require_prepared
-from jobs.stages import Stages
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Assignment, Configuration
+from jobs.attempt.interruption import Interrupted
+from jobs.attempt.measured import Measured
+from jobs.attempt.stages import Stages
+from jobs.inputs.lineage import lineage, obstacles
+from jobs.inputs.manifest import require_prepared
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from jobs.training import finetune
+from orchestrator.contract.assignment import Assignment, Configuration
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from tests.jobs.attempts import attempt, litgpt, result, run
 from tests.jobs.test_interrupted import At
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from jobs import evaluate as job
-from jobs import finetune
-from jobs.demo import Demo
-from jobs.evaluate import Measured
-from jobs.failure import EvaluationFailed
-from jobs.prepared import Prepared
-from jobs.stages import Stages
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Assignment, Failure, Outcome
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.measured import Measured
+from jobs.attempt.stages import Stages
+from jobs.inputs.manifest import Prepared
+from jobs.prepare.demo import Demo
+from jobs.training import finetune
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Failure, Outcome
 from tests.jobs.attempts import attempt, litgpt, log, result, run
 
 LORA = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}

@@ -10,10 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import finetune, loss, model
-from jobs.demo import Demo
-from jobs.micro_batches import MicroBatches
-from orchestrator.evaluation import LitGPTEvaluation
+from jobs.model import lora as model
+from jobs.model import loss
+from jobs.prepare.demo import Demo
+from jobs.training import finetune
+from jobs.training.micro_batches import MicroBatches
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from tests.jobs.test_finetune import CPU, in_training, loaded, made, some
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.data_sources import gather
-from jobs.instructions import Instruction
-from jobs.mixture import line, mixed, split
+from jobs.data.instructions import Instruction
+from jobs.data.mixture import line, mixed, split
+from jobs.prepare.sources import gather
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.files import dumps
 
 texts = st.lists(st.text("abc", max_size=3), min_size=1, max_size=40)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo import Demo
 from jobs.pack import share
-from jobs.prepare import prepare
-from orchestrator.trial import Failure, Outcome
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.result import Failure, Outcome
 from tests.jobs.attempts import attempt, litgpt, log, result, run, shell
 from tests.jobs.packs import leader_of, processes_of, start_pack, until
 

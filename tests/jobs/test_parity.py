@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from benchmarks import parity
-from jobs import finetune, model
-from jobs.data import Sample, tokenized
-from jobs.micro_batches import MicroBatches
-from orchestrator.evaluation import Hyperparameters
+from jobs.data.tokens import Sample, tokenized
+from jobs.model import lora as model
+from jobs.training import finetune
+from jobs.training.micro_batches import MicroBatches
+from orchestrator.contract.evaluation import Hyperparameters
 from tests.shared_data import shared_data
 
 CPU = torch.device("cpu")

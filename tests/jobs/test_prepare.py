@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo import Demo
-from jobs.prepare import prepare
-from jobs.prepared import Prepared, freeze, manifest_path, require_prepared, thaw
+from jobs.inputs.manifest import Prepared, freeze, manifest_path, require_prepared, thaw
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation
 from tests.jobs.attempts import litgpt
 
 

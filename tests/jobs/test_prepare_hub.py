@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo import Demo
-from jobs.prepare import prepare
-from jobs.prepared import Prepared, require_prepared
+from jobs.inputs.manifest import Prepared, require_prepared
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.evaluation import LitGPTEvaluation
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation
 from tests.jobs.attempts import ROOT, environment, litgpt
 from tests.jobs.hub_models import NAME, TOKEN, WEIGHTS, gets
 from tests.jobs.hub_server import Hub
@@ -31,8 +31,8 @@ PREPARE = """
 import errno, fcntl, sys
 from pathlib import Path
 from jobs import proof
-from jobs.prepare import prepare
-from orchestrator.evaluation import LitGPTEvaluation
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.evaluation import LitGPTEvaluation
 
 def flock(*_):
     raise OSError(errno.ENOSYS, "Function not implemented")

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jobs.demo import Demo
-from jobs.prepare import prepare
-from orchestrator.check import read_checked_study
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.config.study import StudySpec
+from orchestrator.contract.assignment import Assignment
 from orchestrator.errors import InputError
-from orchestrator.history import History, Trial
-from orchestrator.ledger import read
-from orchestrator.promotion import with_promoted
-from orchestrator.run import RunDirectory
-from orchestrator.spec import StudySpec
-from orchestrator.trial import Assignment
+from orchestrator.preflight.promotion import with_promoted
+from orchestrator.preflight.studies import read_checked_study
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.history import History, Trial
+from orchestrator.record.ledger import read
 from tests.jobs import attempts
 from tests.studies import orchestrator, run_study, write_profile
 

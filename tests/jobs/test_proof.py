@@ -12,13 +12,14 @@ from typing import Any
 import datasets
 import pytest
 
-from jobs import proof, rehearsal, stock_task, tasks
-from jobs.demo import Demo
-from jobs.prepare import prepare
-from jobs.prepared import Prepared, PreparedTask, manifest_path, require_prepared
-from jobs.proof import environment, prove
+from jobs.inputs.manifest import Prepared, PreparedTask, manifest_path, require_prepared
+from jobs.prepare import offline, rehearsal, stock_task
+from jobs.prepare.demo import Demo
+from jobs.prepare.offline import environment, prove
+from jobs.prepare.prepare import prepare
+from jobs.tasks import suites
+from orchestrator.contract.evaluation import LitGPTEvaluation, StockTask
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation, StockTask
 from tests.jobs.attempts import ROOT, litgpt
 from tests.jobs.attempts import environment as of_tests
 
@@ -33,7 +34,7 @@ def test_what_is_missing_is_told_of_everything_at_once(
     spoiled = prepared.model_copy(update={"train": gone, "tasks": (*prepared.tasks, stock)})
     more = evaluation.model_copy(update={"tasks": (*evaluation.tasks, StockTask(name="arc_easy"))})
     with pytest.raises(InputError) as raised:
-        proof.loaded(more, spoiled, cache)
+        offline.loaded(more, spoiled, cache)
     damaged, unloadable = raised.value.problems
     assert "is damaged" in damaged
     assert "tasks: 'arc_easy': cannot be loaded without a network" in unloadable
@@ -102,7 +103,7 @@ def test_nothing_is_published_that_was_not_proven(
         raise InputError("not there without a network")
 
     with monkeypatch.context() as patch:
-        patch.setattr(proof, "prove", fails)
+        patch.setattr(offline, "prove", fails)
         with pytest.raises(InputError, match="not there without"):
             prepare(litgpt(base), tmp_path, lambda _: None)
     assert not manifest_path(litgpt(base), tmp_path).exists()
@@ -111,7 +112,7 @@ def test_nothing_is_published_that_was_not_proven(
     text = "\n".join(said)
     for path in (prepared.model, prepared.train.path, prepared.val.path, str(tmp_path / "tokens")):
         assert f"B  {path}" in text
-    monkeypatch.setattr(proof, "prove", fails)
+    monkeypatch.setattr(offline, "prove", fails)
     assert prepare(litgpt(base), tmp_path, lambda _: None) == prepared  # not proven again
     with pytest.raises(InputError, match="not there without"):
         prepare(litgpt(base, max_length=64), tmp_path, lambda _: None)  # other tokens
@@ -187,7 +188,7 @@ def test_a_data_set_that_cannot_be_fetched_is_one_line(
 def test_a_metric_that_cannot_be_known_is_no_reason_to_refuse(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = tasks.stock_suite(StockTask(name="arc_easy"), ["arc"])
+    suite = suites.stock_suite(StockTask(name="arc_easy"), ["arc"])
 
     def fails(*_: Any, **__: Any) -> Any:
         raise ValueError("an answer that is none")

@@ -10,16 +10,18 @@ import bitsandbytes
 import pytest
 import torch
 
-from jobs import demo, model, quantization
-from jobs import lora as job
-from jobs.demo import Demo
-from jobs.evaluate import Measured
-from jobs.failure import EvaluationFailed
-from jobs.prepare import prepare
-from jobs.prepared import Prepared
-from jobs.stages import Stages
-from orchestrator.evaluation import Hyperparameters, LitGPTEvaluation
-from orchestrator.trial import Assignment, Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.measured import Measured
+from jobs.attempt.stages import Stages
+from jobs.evaluations import litgpt as job
+from jobs.inputs.manifest import Prepared
+from jobs.model import lora, quantization
+from jobs.prepare import demo
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.contract.result import Failure
 from tests.jobs.attempts import attempt, litgpt
 
 LORA = {"lora_rank": 4, "lora_alpha": 8.0, "learning_rate": 0.01}
@@ -60,7 +62,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(base: Demo, *, quantized: bool) -> Any:
     layers: Any = ("query", "value", "mlp")
-    return model.load(base.model, WANTED, layers, precision="fp32", seed=1, place=CPU, quantized=quantized)
+    return lora.load(base.model, WANTED, layers, precision="fp32", seed=1, place=CPU, quantized=quantized)
 
 
 def measured(
@@ -117,7 +119,7 @@ def test_only_adapters_learn(base: Demo) -> None:
     learning = {name for name, p in small.named_parameters() if p.grad is not None}
     assert learning
     assert all("lora_" in name for name in learning)
-    model.narrow(small)
+    lora.narrow(small)
     for name, p in small.named_parameters():
         assert torch.equal(p, before[name])
 

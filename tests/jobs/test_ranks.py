@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs import hosts
-from jobs.failure import EvaluationFailed
-from orchestrator.trial import Failure, Outcome
+from jobs.attempt.failure import EvaluationFailed
+from jobs.processes import hosts
+from orchestrator.contract.result import Failure, Outcome
 from tests.jobs.attempts import ROOT, attempt, command, environment, log, result, run, start
 
 PROGRAM = str(ROOT / "tests/jobs/rank_program.py")
@@ -180,10 +180,10 @@ def test_ranks_of_another_host_end_with_the_leader(tmp_path: Path, oar: dict[str
 
 
 def test_the_remote_command_is_one_line_and_quoted(tmp_path: Path) -> None:
-    argv = hosts.oarsh_argv("chuc-2", ["/my python", "rank.py"], 5, 1)
+    argv = hosts.oarsh_argv("chuc-2", ["/my python", "process.py"], 5, 1)
     assert argv[0] == "oarsh"
     assert argv[-2] == "chuc-2"
-    assert shlex.split(argv[-1]) == ["/my python", "rank.py", "5", "1"]
+    assert shlex.split(argv[-1]) == ["/my python", "process.py", "5", "1"]
     nodes = tmp_path / "nodes"
     nodes.write_text("chuc-2\nchuc-2\nchuc-1\nchuc-2\n")
     assert hosts.oar_hosts({"OAR_NODEFILE": str(nodes)}) == ["chuc-2", "chuc-1"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.contract.result import Failure, Outcome
 from orchestrator.executors.base import JobState, State
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.trial import Failure, Outcome
+from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT, poll_until, resources
 from tests.jobs.attempts import log, result

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import sandbox
-from jobs.failure import EvaluationFailed
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.tasks import sandbox
+from orchestrator.contract.result import Failure
 from tests.executors.attempts import until
 
 RAISES = "try:\n    {}\nexcept {}:\n    pass\nelse:\n    raise AssertionError"
@@ -103,7 +103,7 @@ def test_a_program_sees_nothing_of_the_jobs_environment(monkeypatch: pytest.Monk
 
 
 def test_a_host_without_walls_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a Python that ends as `jobs.walled` does where the kernel lacks something."""
+    """Of a Python that ends as `jobs.tasks.sandbox_child` does where the kernel lacks something."""
     stand_in = tmp_path / "python"
     stand_in.write_text("#!/bin/sh\necho 'no Landlock: Function not implemented' >&2\nexit 70\n")
     stand_in.chmod(0o755)

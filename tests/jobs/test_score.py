@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import model, tasks
-from jobs.demo import Demo
-from jobs.failure import EvaluationFailed
-from jobs.group import Group
-from jobs.language_model import LitGPTModel
-from jobs.loss import sample_losses
-from jobs.score import mean, task_scores, validation_loss
-from orchestrator.evaluation import LitGPTEvaluation, LocalTask
-from orchestrator.trial import Failure
+from jobs.attempt.failure import EvaluationFailed
+from jobs.model import lora
+from jobs.model.loss import sample_losses
+from jobs.prepare.demo import Demo
+from jobs.processes.group import Group
+from jobs.tasks import suites
+from jobs.tasks.language_model import LitGPTModel
+from jobs.tasks.score import mean, task_scores, validation_loss
+from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask
+from orchestrator.contract.result import Failure
 from tests.jobs.test_finetune import CPU, some
 
 PAIRS = [
@@ -38,7 +39,7 @@ PAIRS = [
 def scorer(base: Demo) -> LitGPTModel:
     from litgpt.tokenizer import Tokenizer
 
-    net = model.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
     return LitGPTModel(net, Tokenizer(base.model), CPU, lambda _: None)
 
 
@@ -109,8 +110,8 @@ def test_rows_that_are_equal_run_once(scorer: LitGPTModel, monkeypatch: pytest.M
 
 def test_a_task_is_scored_with_its_error_and_count(scorer: LitGPTModel, base: Demo) -> None:
     task = LocalTask(name="kinds", file=str(base.task), limit=40)
-    documents = tasks.read_documents(task, base.task)
-    metrics = task_scores(scorer, [tasks.local_suite([task], [documents])])
+    documents = suites.read_documents(task, base.task)
+    metrics = task_scores(scorer, [suites.local_suite([task], [documents])])
     right = [naive_is_right(scorer, item) for item in documents]
     found = metrics["kinds/acc"]
     assert found.value == pytest.approx(statistics.fmean(right))
@@ -121,7 +122,7 @@ def test_a_task_is_scored_with_its_error_and_count(scorer: LitGPTModel, base: De
 
 def test_a_share_of_the_documents_is_scored(scorer: LitGPTModel, base: Demo) -> None:
     task = LocalTask(name="kinds", file=str(base.task), limit=40)
-    suite = tasks.local_suite([task], [tasks.read_documents(task, base.task)])
+    suite = suites.local_suite([task], [suites.read_documents(task, base.task)])
     chosen = {}
     for share in (0.01, 0.25, 0.5, 1.0):
         part = replace(suite, fidelity=share)
@@ -133,7 +134,7 @@ def test_a_share_of_the_documents_is_scored(scorer: LitGPTModel, base: Demo) -> 
         ]
         assert found.value == pytest.approx(statistics.fmean(expected))
     assert set(chosen[0.01]) < set(chosen[0.25]) < set(chosen[0.5]) < set(chosen[1.0]) == set(range(40))
-    assert replace(suite, limit=8, fidelity=0.5).chosen()["kinds"] == tasks.subset(8, 0.5)
+    assert replace(suite, limit=8, fidelity=0.5).chosen()["kinds"] == suites.subset(8, 0.5)
 
 
 def naive_is_right(scorer: LitGPTModel, item: Any) -> bool:
@@ -143,7 +144,7 @@ def naive_is_right(scorer: LitGPTModel, item: Any) -> bool:
 
 def test_a_task_of_fewer_documents_than_processes_is_the_leaders(scorer: LitGPTModel, base: Demo) -> None:
     task = LocalTask(name="kinds", file=str(base.task), limit=2)
-    suite = tasks.local_suite([task], [tasks.read_documents(task, base.task)])
+    suite = suites.local_suite([task], [suites.read_documents(task, base.task)])
     alone = task_scores(scorer, [suite])
     for rank in range(3):
         one = LitGPTModel(scorer._model, scorer._tokenizer, CPU, lambda _: None, Group(rank, 3))
@@ -166,7 +167,7 @@ def test_the_separator_stands_between_query_and_choice(
             return original(requests, **named)
 
         task = LocalTask(name="t", file="f", separator=separator)
-        suite = tasks.local_suite([task], [[{"query": "Q", "choices": ["a", "b"], "label": 0}]])
+        suite = suites.local_suite([task], [[{"query": "Q", "choices": ["a", "b"], "label": 0}]])
         monkeypatch.setattr(scorer, "loglikelihood", heard)
         task_scores(scorer, [suite])
         return seen
@@ -176,7 +177,7 @@ def test_the_separator_stands_between_query_and_choice(
 
 
 def test_the_validation_loss_is_a_mean_over_documents(base: Demo) -> None:
-    net, samples = model.load(base.model, None, (), precision="fp32", seed=0, place=CPU), some(30)
+    net, samples = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU), some(30)
     one_by_one = [float(sample_losses(net, [sample], CPU)) for sample in samples]
     found = validation_loss(net, samples, CPU)
     assert found.value == pytest.approx(statistics.fmean(one_by_one), abs=1e-5)

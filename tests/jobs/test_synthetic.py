@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy.optimize import minimize
 
-from jobs.synthetic import FUNCTIONS, Function
+from orchestrator.contract.synthetic import FUNCTIONS, Function
 
 ALL = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 

@@ -10,15 +10,16 @@ import torch
 import yaml
 from litgpt.tokenizer import Tokenizer
 
-from jobs import model, tasks
-from jobs.demo import Demo
-from jobs.language_model import LitGPTModel
-from jobs.prepare import prepare
-from jobs.score import task_scores
-from jobs.task_file import freeze_task, sources
+from jobs.model import lora
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from jobs.prepare.task_file import freeze_task, sources
+from jobs.tasks import suites
+from jobs.tasks.language_model import LitGPTModel
+from jobs.tasks.score import task_scores
+from orchestrator.contract.evaluation import LitGPTEvaluation, TaskFile
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
-from orchestrator.evaluation import LitGPTEvaluation, TaskFile
-from orchestrator.files import dumps
 from tests.jobs.attempts import litgpt
 
 SUMS: dict[str, Any] = {
@@ -58,11 +59,11 @@ def test_text_is_written_and_held_against_the_answer(tmp_path: Path, base: Demo)
     assert sources(task) == [tmp_path / "own" / name for name in ("sums.yaml", "test.jsonl", "train.jsonl")]
     for path in sources(task):  # a host reads the frozen copy
         path.unlink()
-    net = model.load(base.model, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
     scorer = LitGPTModel(net, Tokenizer(base.model), torch.device("cpu"), lambda _: None)
     asked: list[str] = []
     scorer.generate_until = lambda requests, **_: [answer(one.args[0], asked) for one in requests]  # type: ignore[method-assign]
-    found = task_scores(scorer, [tasks.stock_suite(task, ready.folders)])
+    found = task_scores(scorer, [suites.stock_suite(task, ready.folders)])
     assert found["sums/exact_match,number"].value == pytest.approx(3 / 5)
     assert found["sums/exact_match,number"].n == 5
     assert [text.count("Question:") for text in asked] == [3] * 5  # two examples of the other split

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from jobs.checkpoint import problems_of
-from jobs.data import Sample
-from jobs.demo import Demo
-from jobs.vocabulary import stray_problems
+from jobs.checkpoints.check import problems_of
+from jobs.checkpoints.vocabulary import stray_problems
+from jobs.data.tokens import Sample
+from jobs.prepare.demo import Demo
 
 
 @pytest.fixture

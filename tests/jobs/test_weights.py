@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from jobs import sharding, weights
-from jobs.demo import Demo
-from jobs.failure import EvaluationFailed
-from jobs.group import Group
-from jobs.prepare import prepare
+from jobs.attempt.failure import EvaluationFailed
+from jobs.inputs import memory as weights
+from jobs.model import sharding
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from jobs.processes.group import Group
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.host import judged
 from tests.jobs.attempts import litgpt

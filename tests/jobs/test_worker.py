@@ -12,11 +12,11 @@ import psutil
 import pytest
 import torch
 
-from jobs.demo import Demo
-from jobs.group import ALONE
-from jobs.prepare import prepare
-from orchestrator.evaluation import LitGPTEvaluation
-from orchestrator.trial import Evaluation, Failure, Outcome
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from jobs.processes.group import ALONE
+from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract.result import Failure, Outcome, Result
 from tests.jobs.attempts import ROOT, attempt, litgpt, log, result, run, start
 
 LORA = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}
@@ -92,7 +92,7 @@ def test_two_processes_find_what_one_finds(assigned: Any, by_one: Path, *, shard
     assert_gone(two)
 
 
-def harmed(directory: Path, how: str, rank: int = 1, at: int = 2) -> Evaluation:
+def harmed(directory: Path, how: str, rank: int = 1, at: int = 2) -> Result:
     harm = {"HARM": how, "HARMED_RANK": str(rank), "HARMED_AT": str(at)}
     process = start(directory, "tests.jobs.harmed", **harm, **HERE)
     assert process.communicate(timeout=120)[1] == ""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo import Demo
-from jobs.prepare import prepare
+from jobs.prepare.demo import Demo
+from jobs.prepare.prepare import prepare
+from orchestrator.contract.result import Outcome
 from orchestrator.executors.base import State
-from orchestrator.executors.slurm import SlurmExecutor
-from orchestrator.trial import Outcome
+from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT, poll_until, resources
 from tests.jobs.attempts import attempt, litgpt, log, result, run

@@ -1,0 +1,190 @@
+"""The `litgpt` evaluation: load, train, validate, score, in one process with one model in memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.stages import Stages
+from jobs.data.tokens import cut_short, nested, samples
+from jobs.inputs.hyperparameters import hyperparameters
+from jobs.inputs.manifest import Prepared, library_files, require_prepared, thaw
+from jobs.tasks import sandbox
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask
+from orchestrator.contract.result import Failure, Metric
+from orchestrator.errors import InputError
+
+if TYPE_CHECKING:
+    from litgpt.lora import GPT
+
+    from jobs.attempt.measured import Measured
+    from jobs.processes.group import Group
+
+
+def measure(
+    evaluation: LitGPTEvaluation,
+    assignment: Assignment,
+    directory: Path,
+    stages: Stages,
+    group: Group | None = None,
+) -> Measured:
+    """Metrics of the base model fine-tuned as the configuration says; of the base itself if that is empty.
+
+    Args:
+        evaluation: what to do.
+        assignment: with which configuration.
+        directory: of the attempt.
+        stages: takes note of what is done.
+        group: the processes that do it; None: this one alone. Only the leader's metrics are those of all.
+
+    Raises:
+        EvaluationFailed: for a known reason; any other exception is a defect, or the host's.
+    """
+    from jobs.attempt.measured import Measured
+
+    cache = Path(assignment.cache)
+    wanted = hyperparameters(assignment.configuration)
+    prepared = _required(evaluation, cache)
+    os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
+    os.environ["TQDM_DISABLE"] = "1"  # a log is no terminal
+    with stages.stage("imports"), _uncollected():
+        from jobs.model import lora, sharding
+        from jobs.processes.group import ALONE
+        from jobs.tasks import score
+        from jobs.training.training import Training
+
+        if group is None:
+            set_up()
+        group = group or ALONE
+    with stages.stage("load"):
+        place = group.place or lora.device(assignment.gpus)
+        train, val = (
+            samples(thaw(one), evaluation, Path(prepared.model), cache)
+            for one in (prepared.train, prepared.val)
+        )
+        for name, documents in (("training", train), ("held out", val)):
+            stages.say(f"{name}: {cut_short(documents, evaluation.max_length)}")
+        train = nested(train, evaluation.fidelity)
+        net = lora.load(
+            Path(prepared.model),
+            wanted,
+            evaluation.lora_layers,
+            precision=evaluation.precision,
+            seed=assignment.seed,
+            place=place,
+            group=group,
+            sharded=evaluation.sharded,
+            quantized=evaluation.quantize is not None,
+        )
+        group = replace(group, lockstep=sharding.is_sharded(net))
+        if group.lockstep:
+            stages.say(f"the model's weights are in shards over {group.size} processes")
+    metrics: dict[str, Metric] = {}
+    versions = {"inputs": prepared.digest[:16]}
+    if wanted is not None:
+        with stages.stage("train"):
+            training = Training(
+                evaluation,
+                wanted,
+                train,
+                prepared=prepared,
+                assignment=assignment,
+                directory=directory,
+                place=place,
+                group=group,
+                stages=stages,
+            )
+            trained = training.of(net)
+            if training.lineage is not None:
+                versions["training"] = training.lineage
+            versions["adapter"] = lora.adapter_digest(net)
+            if group.lockstep or evaluation.quantize:
+                lora.narrow(net)
+            else:
+                lora.merge(net)
+        metrics["train_loss"] = Metric(value=trained.loss, n=trained.samples)
+        metrics["train_seconds"] = Metric(value=trained.seconds)
+    net.eval()
+    with stages.stage("validate"):
+        held_out = nested(val[: evaluation.val_documents], evaluation.score_fidelity)
+        metrics["val_loss"] = score.validation_loss(net, held_out, place, stages.progress, group)
+    if evaluation.tasks:
+        with stages.stage("score"):
+            metrics |= _task_scores(net, evaluation, prepared, stages, group)
+    return Measured(metrics, lora.device_name(place), versions)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is made inside stays: to look for garbage in it costs seconds, now and when the process ends."""
+    if "litgpt" in sys.modules:  # nothing is to be made: what there is may be garbage
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def set_up(processes: int = 1) -> None:
+    """As many threads as the scheduler gave cores, and kernels that give the same bits every time.
+
+    Args:
+        processes: that share this host's cores.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if "OMP_NUM_THREADS" not in os.environ:
+        given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        cores = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // processes))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # To fill what is overwritten at once costs a thirtieth of a training, and is no part of the promise.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # its module has none for mypy
+
+
+def _task_scores(
+    net: GPT, evaluation: LitGPTEvaluation, prepared: Prepared, stages: Stages, group: Group
+) -> dict[str, Metric]:
+    from litgpt.tokenizer import Tokenizer
+
+    from jobs.tasks import code_eval, language_model, score
+    from jobs.tasks import suites as tasks
+
+    local, documents, suites = [], [], []
+    for task, ready in zip(evaluation.tasks, prepared.tasks, strict=True):
+        if isinstance(task, LocalTask):
+            assert ready.file is not None
+            local.append(task)
+            documents.append(thaw(ready.file)[: task.limit])
+        else:
+            suites.append(tasks.stock_suite(task, ready.folders))
+    if local:
+        suites.insert(0, tasks.local_suite(local, documents))
+    suites = [replace(suite, fidelity=evaluation.score_fidelity) for suite in suites]
+    place = next(net.parameters()).device
+    scorer = language_model.LitGPTModel(net, Tokenizer(prepared.model), place, stages.progress, group)
+    with code_eval.running() if evaluation.executes_code else nullcontext():
+        return score.task_scores(scorer, suites)
+
+
+def _required(evaluation: LitGPTEvaluation, cache: Path) -> Prepared:
+    """What must be there before any time of a GPU is spent."""
+    try:
+        prepared = require_prepared(evaluation, cache, sources=False)
+    except InputError as error:
+        raise EvaluationFailed(Failure.MISSING_INPUT, "; ".join(error.problems)) from error
+    if evaluation.executes_code:
+        sandbox.require()
+    return prepared

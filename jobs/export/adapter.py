@@ -1,0 +1,32 @@
+"""A trained adapter that is to be exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.evaluation import LitGPTEvaluation
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What one trial trained.
+
+    Attributes:
+        file: that its job wrote.
+        digest: of what is in it, as the trial's result says.
+        model: the LitGPT checkpoint that it was trained on.
+        evaluation: the study's.
+        configuration: the trial's.
+    """
+
+    file: Path
+    digest: str
+    model: Path
+    evaluation: LitGPTEvaluation
+    configuration: Configuration

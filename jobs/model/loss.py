@@ -1,0 +1,35 @@
+"""The loss of fine-tuning: LitGPT's at micro-batch 1, whatever the batch.
+
+That is the mean over samples of each sample's mean over its tokens: a token of a short answer weighs more
+than one of a long answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from litgpt.lora import GPT
+
+from jobs.data.tokens import Sample
+from jobs.model.head import head_at
+
+
+def sample_losses(model: GPT, batch: Sequence[Sample], place: torch.device) -> torch.Tensor:
+    """Mean loss of each sample over its own targets: (len(batch),), fp32."""
+    ids = torch.zeros(len(batch), max(len(sample.ids) for sample in batch), dtype=torch.int64)
+    for row, sample in enumerate(batch):
+        ids[row, : len(sample.ids)] = torch.from_numpy(sample.ids)
+    counts = torch.tensor([sample.targets for sample in batch])
+    rows = torch.arange(len(batch)).repeat_interleave(counts).to(place)
+    # The token at a position is predicted one position before it. Padding is to the right, so a causal model
+    # never sees it.
+    positions = np.concatenate([np.arange(one.first_target - 1, len(one.ids) - 1) for one in batch])
+    targets = np.concatenate([one.ids[one.first_target :] for one in batch])
+    with head_at(model, rows, torch.from_numpy(positions).to(place)):
+        logits = model(ids[:, :-1].to(place)).float()  # (targets of all, vocabulary)
+    losses = torch.nn.functional.cross_entropy(
+        logits, torch.from_numpy(targets).long().to(place), reduction="none"
+    )
+    return torch.zeros(len(batch), device=place).index_add(0, rows, losses) / counts.to(place)

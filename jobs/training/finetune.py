@@ -1,0 +1,299 @@
+"""LoRA fine-tuning: our own loop over the model in memory, by one process or several.
+
+Every process holds the whole model, computes the gradient of its share of each step's samples, and adds it to
+the others': only the adapters' gradients travel, and the adapters stay equal, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+from litgpt.lora import GPT
+
+from jobs.attempt.failure import diverged
+from jobs.attempt.interruption import Interrupted, Interruption
+from jobs.data.tokens import Sample
+from jobs.model import lora
+from jobs.model import loss as objective
+from jobs.processes.group import ALONE, Group
+from jobs.training.micro_batches import MicroBatches
+from jobs.training.state import State, TrainingStates
+from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+
+_BETAS = (0.9, 0.95)  # LitGPT's recipes
+_CLIP = 1.0  # norm of the gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what is learnt, beside the data and the seed."""
+
+    steps: int
+    batch_size: int
+    micro_batch_size: int | None  # None: as many as fit
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    cosine: bool
+    shuffled: bool
+    bf16: bool
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step` in 0..steps−1: a line up that starts above zero, then cosine or level."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+        if not self.cosine:
+            return self.learning_rate
+        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """
+    Attributes:
+        loss: mean training loss over the last tenth of the steps.
+        samples: how many samples that mean is over.
+        end: the training at its end, to go on from.
+    """
+
+    loss: float
+    samples: int
+    steps: int
+    seconds: float
+    end: State = field(default_factory=dict, repr=False, compare=False)
+
+
+def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int) -> Recipe:
+    """What `evaluation` and a configuration make of `documents` training samples."""
+    batch_size = wanted.batch_size or evaluation.batch_size
+    epochs, steps = (wanted.epochs, wanted.steps)
+    if epochs is None and steps is None:
+        epochs, steps = evaluation.epochs, evaluation.steps
+    if steps is not None:
+        steps = max(1, round(steps * evaluation.fidelity))
+    else:
+        assert epochs is not None
+        batches = epochs * documents / batch_size
+        # Half a batch would be filled from the next epoch, with samples that a longer training sees later.
+        steps = max(1, round(batches) if evaluation.order == "shuffled" else math.floor(batches))
+    warmup = evaluation.warmup_fraction if wanted.warmup_fraction is None else wanted.warmup_fraction
+    return Recipe(
+        steps=steps,
+        batch_size=batch_size,
+        micro_batch_size=evaluation.micro_batch_size and min(evaluation.micro_batch_size, batch_size),
+        learning_rate=wanted.learning_rate,
+        weight_decay=wanted.weight_decay,
+        warmup_steps=min(round(warmup * steps), steps - 1),
+        cosine=evaluation.schedule == "cosine",
+        shuffled=evaluation.order == "shuffled",
+        bf16=evaluation.precision == "bf16",
+    )
+
+
+def finetune(
+    model: GPT,
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    *,
+    seed: int,
+    place: torch.device,
+    micro_batches: MicroBatches | None = None,
+    group: Group = ALONE,
+    states: TrainingStates | None = None,
+    interruption: Interruption | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trained:
+    """Train the adapters of `model`, in place. Equal arguments give equal adapters, bit for bit.
+
+    With `states`, which only the group's leader has, it goes on from the furthest of them, keeps one now and
+    then, and one when interrupted. That changes no bit: the learning rate, the order of the samples and the
+    random numbers follow from the seed and the step, the rest is in the state.
+
+    Raises:
+        EvaluationFailed: a loss or a gradient is not finite, on all processes at the same step.
+        Interrupted: `interruption` was announced.
+    """
+    if micro_batches is None:
+        micro_batches = MicroBatches.on(
+            place, model.config.padded_vocab_size, recipe.micro_batch_size, memory=None
+        )
+    training = _Training(
+        model, recipe, seed, place=place, micro_batches=micro_batches, group=group, interruption=interruption
+    )
+    if states is not None:
+        states.expect(lora.adapters(model))
+    if (kept := group.from_leader(None if states is None else states.furthest())) is not None:
+        training.load(kept)
+    order = _endless(len(samples), torch.Generator().manual_seed(seed) if recipe.shuffled else None)
+    order = islice(order, training.step * recipe.batch_size, None)
+    model.train()
+    while training.step < recipe.steps:
+        if states is not None and states.due():
+            states.save(training.step, training.state())
+        try:
+            loss = training.advance([samples[next(order)] for _ in range(recipe.batch_size)])
+        except Interrupted:  # half a step is nothing: the state is that between two
+            if states is not None:
+                states.save(training.step, training.state())
+            raise
+        progress(f"step {training.step} of {recipe.steps}, loss {loss:.4f}")
+    model.eval()
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in training.parameters):
+        raise diverged(f"an adapter weight is not finite after step {recipe.steps}")
+    losses = training.losses[-max(1, recipe.steps // 10) :]
+    return Trained(
+        loss=sum(losses) / len(losses),
+        samples=len(losses) * recipe.batch_size,
+        steps=recipe.steps,
+        seconds=training.seconds,
+        end=training.state(),
+    )
+
+
+class _Training:
+    """A model in training, between two steps.
+
+    Attributes:
+        step: how many are done.
+        losses: of each.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        recipe: Recipe,
+        seed: int,
+        *,
+        place: torch.device,
+        micro_batches: MicroBatches,
+        group: Group,
+        interruption: Interruption | None,
+    ) -> None:
+        self._model, self._recipe, self._seed, self._place = model, recipe, seed, place
+        self._micro_batches, self._group = micro_batches, group
+        self._interruption = interruption or Interruption()
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self.parameters,
+            betas=_BETAS,
+            weight_decay=recipe.weight_decay,
+            fused=True if place.type == "cuda" else None,
+        )
+        self.step = 0
+        self.losses = list[float]()
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this training, those before an interruption too."""
+        return time.perf_counter() - self._begun
+
+    def advance(self, batch: Sequence[Sample]) -> float:
+        """One step; its loss.
+
+        Raises:
+            EvaluationFailed: the loss or the gradient is not finite.
+            Interrupted: alone, before the step; in a group after it, so that all leave at the same one.
+        """
+        name = f"at step {self.step + 1} of {self._recipe.steps}"
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = self._recipe.rate(self.step)
+        loss, leaving = self._gradient(batch)
+        if not math.isfinite(loss):
+            raise diverged(f"the training loss is {loss} {name}")
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP))
+        if not math.isfinite(norm):
+            raise diverged(f"the gradient's norm is {norm} {name}")
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss)
+        self.step += 1
+        if leaving:
+            raise Interrupted
+        return loss
+
+    def _gradient(self, batch: Sequence[Sample]) -> tuple[float, bool]:
+        """Loss of the batch, its gradient in the parameters; and whether one of the group must leave."""
+        batch = sorted(batch, key=lambda sample: len(sample.ids))
+        share, loss = self._group.share(batch), None
+        while loss is None:  # too little memory: once more
+            loss = self._backward(share, len(batch), spare=batch[:1])
+        if self._group.size == 1:
+            return float(loss), False
+        for parameter in self.parameters:
+            if parameter.grad is None:  # fewer samples than processes
+                parameter.grad = torch.zeros_like(parameter)
+        leaving = torch.tensor(float(self._interruption.is_announced()), device=self._place)
+        self._group.add([loss, leaving, *(p.grad for p in self.parameters if p.grad is not None)])
+        return float(loss), bool(leaving)
+
+    def _backward(self, share: Sequence[Sample], whole: int, spare: Sequence[Sample]) -> torch.Tensor | None:
+        """Accumulate the gradient of the share's part of the batch's loss; its value: ().
+
+        Args:
+            share: of the batch, for this process.
+            whole: samples in the batch.
+            spare: what the model is given where others still have something for it.
+
+        Returns:
+            None if there was too little memory: the step begins again, with smaller micro-batches.
+        """
+        recipe, place, loss = self._recipe, self._place, torch.zeros((), device=self._place)
+        # Dropout's: what was drawn before, in steps that were not finished, leaves no trace.
+        torch.manual_seed(_derived(self._seed, self.step, self._group.rank))
+        lengths = [len(sample.ids) for sample in share]
+        try:
+            with self._micro_batches.applied(self._model):
+                mine = [[share[i] for i in rows] for rows in self._micro_batches.of(lengths)]
+                for samples, counts in self._group.padded(mine, spare):
+                    if self._group.size == 1:
+                        self._interruption.check()
+                    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+                        losses = objective.sample_losses(self._model, samples, place)
+                    part = losses.sum() * counts / whole
+                    part.backward()  # type: ignore[no-untyped-call]
+                    loss += part.detach()
+        except torch.OutOfMemoryError:
+            # In lockstep the others cannot begin the step again: the next trial takes less at once.
+            if not self._micro_batches.lessen(max(lengths)) or self._group.lockstep:
+                raise
+        else:
+            return loss
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        return None
+
+    def state(self) -> State:
+        """All that the rest of the training follows from."""
+        return {
+            "adapter": lora.adapters(self._model),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "losses": list(self.losses),
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: State) -> None:
+        """Become what `state` was taken of."""
+        lora.set_adapters(self._model, state["adapter"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.losses = list(state["losses"])
+        self._begun = time.perf_counter() - state["seconds"]
+
+
+def _derived(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def _endless(count: int, generator: torch.Generator | None) -> Iterator[int]:
+    """Indices 0..count−1, shuffled anew for every epoch; in their order without a generator."""
+    while True:
+        yield from range(count) if generator is None else torch.randperm(count, generator=generator).tolist()

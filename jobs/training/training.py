@@ -1,0 +1,143 @@
+"""The training of one trial: what it goes on from, what memory it takes, what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from litgpt.lora import GPT
+
+from jobs.attempt.directory import checkpoint
+from jobs.attempt.failure import EvaluationFailed
+from jobs.attempt.stages import Stages
+from jobs.data.tokens import Sample
+from jobs.inputs.lineage import lineage
+from jobs.inputs.manifest import Prepared, digest
+from jobs.model import lora
+from jobs.processes.group import Group
+from jobs.training import finetune
+from jobs.training.finetune import Trained
+from jobs.training.micro_batches import MicroBatches
+from jobs.training.state import Beginning, TrainingStates
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+
+
+class Training:
+    """Of the adapters of a model, as a configuration says.
+
+    Attributes:
+        recipe: what is done.
+        lineage: digest of what decides its first steps, if longer trainings can go on from its end.
+    """
+
+    def __init__(
+        self,
+        evaluation: LitGPTEvaluation,
+        wanted: Hyperparameters,
+        samples: Sequence[Sample],
+        *,
+        prepared: Prepared,
+        assignment: Assignment,
+        directory: Path,
+        place: torch.device,
+        group: Group,
+        stages: Stages,
+    ) -> None:
+        """Args:
+        evaluation: the study's.
+        wanted: the configuration of `assignment`, checked.
+        samples: to learn from.
+        prepared: what `prepare` froze.
+        assignment: of the attempt.
+        directory: of the attempt.
+        place: this process's device.
+        group: the processes that train together.
+        stages: takes note of what is done.
+        """
+        self._samples, self._seed, self._place = samples, assignment.seed, place
+        self._group, self._stages = group, stages
+        self.recipe = finetune.recipe(evaluation, wanted, len(samples))
+        self._folder = checkpoint(assignment, directory)
+        host = [torch.__version__, place.type, group.size]
+        key = digest(
+            [
+                prepared.digest,
+                evaluation.model_dump(mode="json"),
+                asdict(self.recipe),
+                *[assignment.configuration, assignment.seed, *host],
+            ]
+        )
+        ours = lineage(evaluation, assignment.configuration, assignment.seed, prepared)
+        once = len(samples) // self.recipe.batch_size  # steps before a sample comes again
+        self.lineage = ours if self.recipe.steps <= once else None
+        beginning = None
+        if ours is not None:
+            earlier = None if assignment.goes_on_from is None else Path(assignment.goes_on_from)
+            beginning = Beginning(digest([ours, *host]), earlier, min(once, self.recipe.steps))
+        self._states = (
+            TrainingStates(self._folder, key, self.recipe.steps, stages, beginning) if group.leads else None
+        )
+        self._memory = _memory(evaluation, prepared, place, Path(assignment.cache))
+
+    def of(self, net: GPT) -> Trained:
+        """Train `net`, or go on from what was trained before an interruption, or in a shorter training.
+
+        Raises:
+            EvaluationFailed: it diverged.
+            Interrupted: the attempt must end; what was reached is kept.
+        """
+        states, group, stages, recipe = self._states, self._group, self._stages, self.recipe
+        if (kept := group.from_leader(None if states is None else states.finished())) is not None:
+            stages.say(
+                f"the adapter in {self._folder} is used: this trial trained it before its interruption"
+            )
+            lora.set_adapters(net, kept["adapter"])
+            return Trained(**kept["trained"])
+        stages.say(f"{recipe.steps} steps of {recipe.batch_size} samples out of {len(self._samples)}")
+        with stages.interruption.savable():
+            try:
+                trained = finetune.finetune(
+                    net,
+                    self._samples,
+                    recipe,
+                    seed=self._seed,
+                    place=self._place,
+                    micro_batches=MicroBatches.on(
+                        self._place,
+                        net.config.padded_vocab_size,
+                        recipe.micro_batch_size,
+                        memory=self._memory,
+                    ),
+                    group=group,
+                    states=states,
+                    interruption=stages.interruption,
+                    progress=stages.progress,
+                )
+            except EvaluationFailed:
+                if states is not None:
+                    states.clear()  # what diverged diverges again
+                raise
+            stages.say(f"loss {trained.loss:.4f}")
+            adapter = lora.adapters(net)
+            if recipe.learning_rate > 0 and lora.is_untouched(adapter):
+                raise RuntimeError(
+                    f"{recipe.steps} steps at learning rate {recipe.learning_rate:g} "
+                    "changed no adapter weight"
+                )
+            if states is not None:
+                said = {name: getattr(trained, name) for name in ("loss", "samples", "steps", "seconds")}
+                end = {"adapter": adapter} if self.lineage is None else trained.end
+                states.finish({**end, "trained": said})
+        return replace(trained, end={})  # what only the rest of a training needs is in the way of scoring
+
+
+def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, place: torch.device, cache: Path) -> Path:
+    """The file that remembers how much of such a training such a device takes at once."""
+    size = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else 0
+    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
+    what = [[mark.model_dump(mode="json") for mark in prepared.model_files], kind, size]
+    what += [evaluation.max_length, evaluation.precision, list(evaluation.lora_layers), torch.__version__]
+    return cache / "micro-batches" / f"{digest(what)[:32]}.json"

@@ -1,0 +1,172 @@
+"""Submitting attempts so that none is lost and none runs twice, whenever the master dies.
+
+Before a submission its token and attempts are written to the ledger; after it, the jobs. A master that finds
+a token without jobs asks the scheduler for it. If the scheduler knows no such job, the attempt may still have
+run and ended, or a submission in flight may yet arrive. The claim settles both: a job starts by creating
+`claim.json` in its attempt's directory, and gives up if another holds it. So the master creates it first
+(then no job can ever start on this attempt, and a new attempt follows), or finds who did.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.attempts.gather import Pending
+from orchestrator.contract.assignment import Assignment
+from orchestrator.contract.files import dumps, publish, publish_once
+from orchestrator.errors import Full, Refused, SchedulerError, StudyStopped
+from orchestrator.executors.base import Executor, Terms
+from orchestrator.record.directory import RunDirectory
+from orchestrator.record.faults import fault_point
+from orchestrator.record.history import History, Trial
+
+Append = Callable[..., Any]  # append(kind, **fields): to the ledger, and folded into the history
+
+
+class Submission:
+    """The way from open trials to recorded jobs."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        executor: Executor,
+        history: History,
+        append: Append,
+        *,
+        pack: int = 1,
+        patience_s: float,
+        wait: Callable[[float], None] = time.sleep,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run = run
+        self._executor = executor
+        self._history = history
+        self._append = append
+        self._pack = pack  # attempts that share a job
+        self._patience_s = patience_s
+        self._failing_since: float | None = None  # submissions come to nothing
+        self._wait = wait
+        self._say = say
+
+    def submit(
+        self, trials: Sequence[Trial], assignment: Callable[[Trial, int, Terms], Assignment], terms: Terms
+    ) -> None:
+        """Submit the next attempt of each trial.
+
+        Raises:
+            Full: the scheduler does not take so many now; nothing was submitted.
+            StudyStopped: the scheduler refused, or stayed silent beyond patience.
+            OSError: the run directory cannot be written.
+        """
+        attempts = [(trial.number, len(trial.attempts) + 1) for trial in trials]
+        token = f"{self._history.token_prefix}{self._history.submission_count:04d}"
+        folder = self._run.jobs(token)
+        directories = [self._run.attempt(*attempt) for attempt in attempts]
+        for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
+            directory.mkdir(parents=True, exist_ok=True)
+            publish(directory / "trial.json", assignment(trial, number, terms).model_dump_json(indent=2))
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = {"walltime_min": terms.walltime_min, "exclude": list(terms.exclude), "pack": self._pack}
+        self._append("submitting", token=token, attempts=[list(attempt) for attempt in attempts], **asked)
+        try:
+            fault_point("before-submit")
+            jobs = self._executor.submit(directories, token, folder, terms)
+            fault_point("after-submit")
+        except Refused as refused:
+            self._append("refused", token=token, why=str(refused))
+            if isinstance(refused, Full):
+                raise
+            if terms.exclude:  # perhaps no host is left without them
+                self._say(
+                    f"refused without the hosts {', '.join(terms.exclude)}, asking with them: {refused}"
+                )
+                self.submit(trials, assignment, replace(terms, exclude=()))
+                return
+            raise StudyStopped(f"the scheduler refused the jobs: {refused}. {self._advice}") from refused
+        except SchedulerError as error:
+            self._say(f"the scheduler did not take {token}: {error}")
+            self.reconcile(token, why=error)
+        else:
+            self._append("submitted", token=token, jobs=jobs)
+            self._failing_since = None
+
+    def reconcile(self, token: str, why: SchedulerError | None = None) -> None:
+        """Find out what became of a submission whose answer is not recorded, and record it.
+
+        Args:
+            token: of the submission.
+            why: what the scheduler said to it just now, or the lack of an answer.
+
+        Raises:
+            StudyStopped: the scheduler stays silent, or takes nothing, beyond patience.
+        """
+        attempts = self._history.submissions[token]
+        known = self._found(token)
+        # As it was submitted: the profile may have changed since.
+        (trial, number) = attempts[0]
+        pack = self._history.trials[trial].attempts[number - 1].pack
+        jobs: list[str | None]
+        if len(known) == -(-len(attempts) // pack):
+            jobs = [known[place // pack] for place in range(len(attempts))]
+        else:
+            jobs = [self._claimant(trial, attempt) for trial, attempt in attempts]
+            # Jobs that have not claimed their attempt by now never can: no use in queueing for it.
+            self._executor.cancel([job for job in known if job not in jobs])
+        self._append("submitted", token=token, jobs=jobs)
+        if why is not None and not any(jobs):
+            self._in_vain(why)
+
+    def _in_vain(self, why: SchedulerError) -> None:
+        """Wait a little: a submission came to nothing, and what it was for will be submitted again."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= self._patience_now_s:
+            raise StudyStopped(f"the scheduler does not take jobs: {why}. {self._advice}") from why
+        self._wait(5.0)
+
+    def withdraw(self, places: Sequence[Pending], why: str) -> list[Pending]:
+        """Take back jobs that have not started; those that have, go on. Returns what was taken back."""
+        taken = [p for p in places if self._claimant(p.trial, p.attempt) is None]
+        for p in taken:
+            self._append("withdrawn", trial=p.trial, attempt=p.attempt, why=why)
+        try:
+            # Trials that share a job with these may have started.
+            started = {p.job for p in places if p not in taken}
+            self._executor.cancel([job for job in dict.fromkeys(p.job for p in taken) if job not in started])
+        except SchedulerError as error:  # they leave by themselves as soon as they start
+            self._say(f"{len(taken)} jobs that are not needed were not cancelled: {error}")
+        return taken
+
+    def _found(self, token: str) -> list[str]:
+        pause, deadline = 5.0, time.monotonic() + self._patience_now_s
+        while True:
+            try:
+                return self._executor.find(self._history.token_prefix).get(token, [])
+            except SchedulerError as error:
+                said = " ".join(str(error).split())
+                if time.monotonic() >= deadline or self._run.cancel_is_requested():
+                    raise StudyStopped(f"the scheduler does not answer: {said}. {self._advice}") from error
+                self._say(f"the scheduler does not answer, asking again in {pause:.0f} s: {said}")
+            self._wait(pause)
+            pause = min(2 * pause, 120.0)
+
+    @property
+    def _patience_now_s(self) -> float:
+        """At the very first submission a person is there, and a wrong set-up is likelier than an outage."""
+        return self._patience_s if self._history.submission_count > 1 else 0.0
+
+    def _claimant(self, trial: int, attempt: int) -> str | None:
+        """The job that claimed the attempt; None if none has, and from now on none can."""
+        claim = self._run.attempt(trial, attempt) / "claim.json"
+        if publish_once(claim, dumps({"job": None, "by": "master", "why": "submission lost"})):
+            return None
+        job = json.loads(claim.read_text())["job"]
+        return None if job is None else str(job)
+
+    @property
+    def _advice(self) -> str:
+        return f"Nothing is lost: mend that, then `orchestrator resume {self._run.path}`"

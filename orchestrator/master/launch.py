@@ -1,0 +1,208 @@
+"""Starting a study, and taking it up again."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import shutil
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from orchestrator import __version__, executors
+from orchestrator.config.profile import ClusterProfile, resources
+from orchestrator.config.study import StudySpec
+from orchestrator.errors import InputError
+from orchestrator.master.lazy import Deferred
+from orchestrator.master.loop import Master
+from orchestrator.preflight.beginning import created, learnt
+from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.preflight.studies import prepared_inputs, read_launched_study
+from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.record.history import History
+from orchestrator.record.ledger import Ledger, read
+from orchestrator.record.lock import MasterLock
+
+
+def create_run(
+    spec: StudySpec, profile: ClusterProfile, profile_path: Path, inputs: str = ""
+) -> RunDirectory:
+    """Make the run directory with the ledger's first record; it appears whole or not at all.
+
+    Args:
+        spec: the study.
+        profile: where it runs.
+        profile_path: the profile's file, to be copied.
+        inputs: digest of what was prepared for it.
+
+    Raises:
+        InputError: it exists already, or cannot be made; or the algorithm, or a study to start from or to go
+            on with, cannot be used.
+    """
+    created(spec, budget=spec.most_evaluations, capacity=profile.slots)
+    learnt(spec)
+    target = profile.runs_path / spec.name
+    if target.exists():
+        raise InputError(
+            f"{target}: a run of that name exists: `orchestrator resume {target}` goes on with it; "
+            "for another study change `name`"
+        )
+    building = target.with_name(f".{spec.name}.{secrets.token_hex(4)}")
+    try:
+        profile.runs_path.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+        run = RunDirectory(building)
+        run.study.write_text(spec.text, encoding="utf-8")
+        shutil.copyfile(profile_path, run.profile)
+        ledger = Ledger(run.ledger)
+        ledger.append("created", **_created(spec, profile), inputs=inputs)
+        ledger.close()
+        building.rename(target)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise InputError(
+            f"{error.filename or target}: cannot be written: {error.strerror}; "
+            "`shared_dir` in the profile names where runs are kept"
+        ) from error
+    return RunDirectory(target)
+
+
+def drive(
+    run: RunDirectory,
+    say: Callable[[str], None],
+    lock: MasterLock,
+    *,
+    as_launched: bool = False,
+    once: bool = False,
+) -> str | None:
+    """Run the study's master here until the study ends; return why it did.
+
+    Args:
+        run: of the study.
+        say: takes a line for people.
+        lock: of the run, not taken yet.
+        as_launched: go on although the study's file says something else by now.
+        once: do what can be done now; return None if the study goes on. A stopped study is not reopened.
+
+    Raises:
+        Held: another master has the run.
+        InputError: the study file changed since launch, or the algorithm or a study to start from cannot be
+            used.
+        StudyStopped: the study cannot go on.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; jobs go on, and `resume` takes them up.
+    """
+    with lock, _signals_interrupt():
+        history = History.replay(read(run.ledger))
+        if once and history.ended is not None:
+            return str(history.ended["message"])
+        spec = launched_study(run, history, check_original=not as_launched)
+        profile, _ = read_checked_profile(str(run.profile))
+        if not run.cancel_is_requested():
+            _check_inputs(run, spec, history)
+        ledger = Ledger(run.ledger)
+        try:
+            if history.ended is not None and history.ended["why"] == "done":
+                return str(history.ended["message"])
+            if history.trials and not once:
+                me = MasterProcess.current()
+                history.fold(ledger.append("resumed", host=me.host, pid=me.pid, version=__version__))
+            make = partial(created, spec, budget=spec.most_evaluations, capacity=profile.slots)
+            master = Master(
+                run,
+                lock,
+                spec=spec,
+                profile=profile,
+                executor=executors.create(profile.scheduler, resources(profile), history.token_prefix),
+                algorithm=Deferred(make, spec) if once else make(),
+                ledger=ledger,
+                history=history,
+                say=say,
+            )
+            return master.run(once=once)
+        finally:
+            ledger.close()
+
+
+def _check_inputs(run: RunDirectory, spec: StudySpec, history: History) -> None:
+    """Raises: InputError: what the trials read is gone, or is not what it was at launch."""
+    if prepared_inputs(spec, run.cache, sources=False) != history.created["inputs"]:
+        raise InputError(
+            f"{run.path}: model, data or tasks were prepared anew since launch and are not what they were; "
+            "scores would not compare: launch a study of another name"
+        )
+
+
+def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
+    """What readers need to know of a study without reading its file; and the file, to go on from."""
+    return {
+        "study": spec.name,
+        "token": f"{spec.name[:24]}-{secrets.token_hex(3)}",
+        "seed": spec.seed,
+        "algorithm": spec.algorithm,
+        "objective": spec.objective.model_dump(mode="json"),
+        "budget": spec.budget.model_dump(mode="json"),
+        "scheduler": profile.scheduler,
+        "max_jobs": profile.max_jobs,
+        "pack": profile.pack,
+        "hosts": profile.hosts,
+        "gpus": profile.gpus,
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "path": str(spec.path.absolute()),
+        "text": spec.text,
+        "promoted": [one.model_dump(mode="json") for one in spec.promoted],
+    }
+
+
+def launched_study(run: RunDirectory, history: History, *, check_original: bool) -> StudySpec:
+    """The study as the ledger holds it.
+
+    Args:
+        run: of the study.
+        history: of the study.
+        check_original: also demand that the file it was launched from says the same.
+
+    Raises:
+        InputError: the run's copy, or the file it was launched from, says something else by now.
+    """
+    launched = history.created["text"]
+    original = Path(history.created["path"])
+    for path in (run.study, original) if check_original else (run.study,):
+        now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else launched
+        if _meaning(now) != _meaning(launched):
+            lines = difflib.unified_diff(
+                launched.splitlines(), now.splitlines(), "as launched", str(path), lineterm="", n=1
+            )
+            remedy = "undo the change, or launch it as a study of another name"
+            if path == original:
+                remedy += "; `--as-launched` goes on with the study as it was"
+            raise InputError([f"{path}: the study changed since launch: {remedy}", *lines])
+    return read_launched_study(run, history)
+
+
+def _meaning(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A closed terminal or a polite kill ends a master as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # What is ignored stays so: `nohup` means it.
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,55 @@
+"""An algorithm that is made when it is first asked: a look at a study that asks nothing loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
+from orchestrator.config.study import StudySpec
+from orchestrator.space.parameter import Point
+
+
+class Deferred(Algorithm):
+    """Stands for an algorithm, and keeps what it is told until it is asked."""
+
+    def __init__(self, make: Callable[[], Algorithm], spec: StudySpec) -> None:
+        """`make` returns the study's algorithm, new; its errors come at the first `ask` or `dump`."""
+        super().__init__(spec.space, seed=spec.seed, budget=spec.most_evaluations, capacity=1)
+        self._make = make
+        self._kept: list[Callable[[Algorithm], None]] = []
+        self._made: Algorithm | None = None
+
+    def ask(self, limit: int) -> list[Suggestion]:
+        algorithm = self._algorithm
+        algorithm.budget = self.budget
+        return algorithm.ask(limit)
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        self._keep(lambda algorithm: algorithm.tell(observations))
+
+    def enqueue(self, points: Sequence[Point]) -> None:
+        self._keep(lambda algorithm: algorithm.enqueue(points))
+
+    def learn(self, known: Sequence[KnownScore]) -> None:
+        self._keep(lambda algorithm: algorithm.learn(known))
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._keep(lambda algorithm: algorithm.load(state))
+
+    def dump(self) -> dict[str, Any]:
+        return self._algorithm.dump()
+
+    def _keep(self, call: Callable[[Algorithm], None]) -> None:
+        if self._made is None:
+            self._kept.append(call)
+        else:
+            call(self._made)
+
+    @property
+    def _algorithm(self) -> Algorithm:
+        if self._made is None:
+            self._made = self._make()
+            for call in self._kept:
+                call(self._made)
+        return self._made

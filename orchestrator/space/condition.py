@@ -1,0 +1,100 @@
+"""Which parameters are there: the `when` of each, followed through the parents of its parents."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from orchestrator.contract.assignment import Value
+from orchestrator.space.parameter import Choice, Conditions, Parameter
+
+Tagged = tuple[type, Value]  # True, 1 and 1.0 are three options of a choice
+Needs = dict[str, frozenset[Tagged]]  # choice -> its values that will do
+
+
+def needs_of(parameters: Mapping[str, Parameter]) -> dict[str, Needs]:
+    """What each conditional parameter needs of all the choices above it: with a parent, the parent's needs.
+
+    There must be no circle among them.
+    """
+    found: dict[str, Needs] = {}
+
+    def follow(name: str) -> Needs:
+        if name not in found:
+            needs: Needs = {}
+            for parent, values in conditions(parameters[name]):
+                for choice, allowed in [(parent, frozenset(map(tagged, values))), *follow(parent).items()]:
+                    needs[choice] = needs.get(choice, allowed) & allowed
+            found[name] = needs
+        return found[name]
+
+    return {name: needs for name in parameters if (needs := follow(name))}
+
+
+def fits(needs: Needs, values: Mapping[str, Value]) -> bool:
+    """True if `values` holds every choice needed at a value that will do."""
+    return all(choice in values and tagged(values[choice]) in allowed for choice, allowed in needs.items())
+
+
+def tagged(value: Value) -> Tagged:
+    return type(value), value
+
+
+def conditions(parameter: Parameter) -> Conditions:
+    assert isinstance(parameter.when, tuple)  # since __post_init__
+    return parameter.when
+
+
+def condition_problems(parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]) -> list[str]:
+    """What is wrong with the conditions, a line each: "NAME: what"."""
+    problems = []
+    for name, parameter in parameters.items():
+        for parent, values in conditions(parameter):
+            if what := _wrong(parent, values, parameters, fixed):
+                problems.append(f"{name}: when: {what}")
+    if problems:
+        return problems
+    for name in parameters:
+        if circle := _circle(name, parameters):
+            return [f"{name}: when: goes round in a circle: {' needs '.join(circle)}"]
+    for name, needs in needs_of(parameters).items():
+        problems += [
+            f"{name}: when: it is never there: no value of {choice} fits all its conditions"
+            for choice, allowed in needs.items()
+            if not allowed
+        ]
+    return problems
+
+
+def _wrong(
+    parent: str, values: tuple[Value, ...], parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]
+) -> str | None:
+    if parent in fixed:
+        held = tagged(fixed[parent]) in map(tagged, values)
+        remedy = "it is always there: leave `when` out" if held else "it is never there: leave it out"
+        return f"{parent} is fixed at {fixed[parent]!r}, so {remedy}"
+    choice = parameters.get(parent)
+    if choice is None:
+        close = difflib.get_close_matches(parent, parameters, n=1)
+        return f'no parameter "{parent}"' + (f'; did you mean "{close[0]}"?' if close else "")
+    if not isinstance(choice, Choice):
+        return f"{parent} is no choice: a condition names values of one"
+    if not values:
+        return f"give a value of {parent}, or several"
+    if wrong := [value for value in values if tagged(value) not in map(tagged, choice.options)]:
+        return f"{parent} is never {wrong[0]!r}: its options are {list(choice.options)}"
+    return None
+
+
+def _circle(start: str, parameters: Mapping[str, Parameter]) -> list[str] | None:
+    """Names from `start` through parents back to it; None if no way leads back."""
+    ways, seen = [[start]], {start}
+    while ways:
+        way = ways.pop()
+        for parent, _ in conditions(parameters[way[-1]]):
+            if parent == start:
+                return [*way, start]
+            if parent not in seen:
+                seen.add(parent)
+                ways.append([*way, parent])
+    return None

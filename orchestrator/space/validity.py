@@ -1,0 +1,53 @@
+"""What may make up a space: parameters, fixed values and constraints that fit one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from orchestrator.contract.assignment import Value
+from orchestrator.space.condition import condition_problems
+from orchestrator.space.constraint import Constraint
+from orchestrator.space.parameter import Choice, Float, Int, Parameter
+
+
+def problems(
+    parameters: Mapping[str, object], fixed: Mapping[str, object], constraints: Sequence[object]
+) -> list[str]:
+    """What is wrong with the arguments of a space, a line each: "space.NAME: what"."""
+    if not parameters:
+        return ["space: no parameter to search over: give at least one a range or options"]
+    right = {name: p for name, p in parameters.items() if isinstance(p, Float | Int | Choice)}
+    values = {name: value for name, value in fixed.items() if isinstance(value, bool | int | float | str)}
+    found = [
+        f"space.{name}: {parameter!r} is no Float, Int or Choice; a value goes into `fixed`"
+        for name, parameter in parameters.items()
+        if name not in right
+    ]
+    found += [
+        f"space.{name}: {value!r} is no value: give a bool, a number or a string"
+        for name, value in fixed.items()
+        if name not in values or (isinstance(value, float) and not math.isfinite(value))
+    ]
+    found += [f"space.{name}: is both a parameter and fixed" for name in parameters if name in fixed]
+    if not found:
+        found += [f"space.{what}" for what in condition_problems(right, values)]
+    numbers = [name for name, parameter in right.items() if _numeric(parameter)]
+    numbers += [name for name, value in values.items() if _is_number(value)]
+    for index, text in enumerate(constraints):
+        try:
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is no string")  # noqa: TRY004, TRY301 — one error for all
+            unknown = Constraint(text).unknown(numbers, [*parameters, *fixed])
+        except ValueError as error:
+            unknown = str(error)
+        found += [f"space.constraints.{index}: {unknown}"] if unknown else []
+    return found
+
+
+def _numeric(parameter: Parameter) -> bool:
+    return not isinstance(parameter, Choice) or all(_is_number(option) for option in parameter.options)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
