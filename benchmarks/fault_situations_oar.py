@@ -13,7 +13,7 @@ import psutil
 from orchestrator.contract.assignment import Assignment
 from orchestrator.contract.result import Result
 from orchestrator.errors import Full, Refused
-from orchestrator.executors.base import JobState, State, Terms
+from orchestrator.executors.base import JobState, Overrides, State
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
@@ -221,7 +221,7 @@ def excluded(stage: Stage) -> Played:
     jobs = stage.submit({}, token="here")
     here = jobs.until(ended)[0].host
     attempts, folder = Run(stage.oar.shared, jobs.executor, "there").prepare("there", {})
-    ids = jobs.executor.submit(attempts, "there", folder, Terms(exclude=(here,)))
+    ids = jobs.executor.submit(attempts, "there", folder, Overrides(exclude=(here,)))
     there = Jobs(jobs.executor, ids, attempts).until(ended)[0].host
     return "elsewhere" if there != here else "the same host", None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.ledger import Record, read
+from orchestrator.record.ledger import Line, read
 from tests.clusters.slurm import SlurmCluster
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ class Case:
     # -- the end --------------------------------------------------------------------------------------------
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[Line]:
         path = self.folder / "runs/study/ledger.jsonl"
         return list(read(path)) if path.exists() else []
 
@@ -246,7 +246,7 @@ class Case:
         if self.noticed_s and max(self.noticed_s) > self.situation.within_s:
             self.problems.append(f"noticed later than {self.situation.within_s:g} s")
 
-    def _delay_s(self, record: Record) -> float | None:
+    def _delay_s(self, record: Line) -> float | None:
         """Seconds from when it could be known to the record of an attempt's end."""
         if record["kind"] not in ("failed", "evaluated"):
             return None

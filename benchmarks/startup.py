@@ -23,7 +23,7 @@ from orchestrator import algorithms
 from orchestrator.algorithms.base import Observation
 from orchestrator.config.profile import read_profile
 from orchestrator.executors.slurm.states import QUEUE_FORMAT
-from orchestrator.master.launch import create_run
+from orchestrator.master.launch import launch
 from orchestrator.preflight.studies import read_checked_study
 from orchestrator.record.directory import RunDirectory
 from orchestrator.record.history import History
@@ -61,8 +61,8 @@ def write_run(
     study.write_text(STUDY.format(name=name, trials=trials, algorithm=algorithm_name))
     profile.write_text(PROFILE.format(shared=shared, slots=slots, scheduler=scheduler))
     spec = read_checked_study(study)
-    run = create_run(spec, *read_profile(str(profile)))
-    run_token = History.replay(read(run.ledger)).created["token"]
+    run = launch(spec, *read_profile(str(profile))).run
+    run_token = History.replay(read(run.ledger)).created.token
     ledger = Ledger(run.ledger)
     algorithm = algorithms.create(algorithm_name, spec.space, seed=1, budget=trials, capacity=slots)
     rounds = asked = 0

@@ -10,7 +10,7 @@ from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.files import dumps
 from orchestrator.record.directory import RunDirectory
 from orchestrator.record.history import History
-from orchestrator.record.ledger import Record
+from orchestrator.record.ledger import Line
 from orchestrator.record.summary import Summary
 
 NOON = 1_700_000_000.0
@@ -34,7 +34,7 @@ class Story:
     """The records of a study as its master would have written them; a minute passes before each."""
 
     def __init__(self, **created: Any) -> None:
-        self.records: list[Record] = []
+        self.records: list[Line] = []
         self._trials = 0
         self.add("created", **{**CREATED, **created})
 

@@ -21,13 +21,15 @@ from orchestrator.contract.assignment import Assignment, Configuration
 from orchestrator.contract.files import dumps, publish_once
 from orchestrator.contract.result import Failure
 from orchestrator.errors import Full
-from orchestrator.executors.base import Executor, JobState, State, Terms
-from orchestrator.master.launch import create_run
+from orchestrator.executors.base import Executor, JobState, Overrides, State
+from orchestrator.master.launch import launch
 from orchestrator.master.loop import Master
 from orchestrator.preflight.studies import read_checked_study
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
+from orchestrator.record.facts import Entry
 from orchestrator.record.history import History
-from orchestrator.record.ledger import Ledger, Record, read
+from orchestrator.record.ledger import Line, read
 from orchestrator.record.lock import MasterLock
 from tests.builders import write_study
 
@@ -75,17 +77,19 @@ class ScriptedCluster(Executor):
     started: list[int] = field(default_factory=list)  # trials, in the order of their submission
     busy: list[int] = field(default_factory=list)  # jobs running, at each wait
     most: int = 10**6  # jobs that it takes
-    asked: list[Terms] = field(default_factory=list)  # of each submission that it took
+    asked: list[Overrides] = field(default_factory=list)  # of each submission that it took
     lost: set[str] = field(default_factory=set)  # jobs that it has no memory of, though they run
     held: set[str] = field(default_factory=set)  # jobs that no host could start
     requeued: set[str] = field(default_factory=set)  # jobs that wait again although they have ended
     host: Callable[[str], str] = lambda job: ""  # where a job runs
     cancelled: list[str] = field(default_factory=list)
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         if len(self.running) + len(attempts) > self.most:
             raise Full("so many jobs are not taken")
-        self.asked.append(terms)
+        self.asked.append(overrides)
         return [self._start(attempt, token) for attempt in attempts]
 
     def _start(self, attempt: Path, token: str) -> str:
@@ -141,7 +145,9 @@ class ScriptedCluster(Executor):
                 found.setdefault(token, []).append(job)
         return found | ({f"{prefix}0000": sorted(self.requeued)} if self.requeued else {})
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         raise NotImplementedError
 
     def submit_command(
@@ -193,7 +199,7 @@ class Study:
         self.cluster = cluster or ScriptedCluster()
         self.build = build
         self.said: list[str] = []
-        self.run: RunDirectory = create_run(spec, profile, spec.path.with_name("profile.toml"))
+        self.run: RunDirectory = launch(spec, profile, spec.path.with_name("profile.toml")).run
 
     def algorithm(self) -> Algorithm:
         rest: dict[str, Any] = {
@@ -207,9 +213,8 @@ class Study:
 
     def go(self, *, crash_at: int | None = None, once: bool = False) -> str | None:
         """Run a master; with `crash_at` it dies at the so-manieth named point, and None is returned."""
-        ledger = Ledger(self.run.ledger)
         try:
-            with MasterLock(self.run) as lock, points(crash_at):
+            with MasterLock(self.run) as lock, points(crash_at), StudyRecord.open(self.run) as record:
                 return Master(
                     self.run,
                     lock,
@@ -217,21 +222,18 @@ class Study:
                     profile=self.profile,
                     executor=self.cluster,
                     algorithm=self.algorithm(),
-                    ledger=ledger,
-                    history=self.history,
+                    record=record,
                     say=self.said.append,
                     wait=self.cluster.wait,
                 ).run(once=once)
         except Crash:
             return None
-        finally:
-            ledger.close()
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[Line]:
         return list(read(self.run.ledger))
 
-    def of_kind(self, kind: str) -> list[Record]:
+    def of_kind(self, kind: str) -> list[Line]:
         return [record for record in self.records if record["kind"] == kind]
 
     @property
@@ -266,7 +268,7 @@ def points(crash_at: int | None) -> Iterator[list[str]]:
         if len(passed) == crash_at:
             raise Crash(name)
 
-    modules = ("ledger", "submission", "dialogue")
+    modules = ("record.ledger", "attempts.submission", "master.ask_tell")
     with (
         patch(f"orchestrator.{modules[0]}.fault_point", point),
         patch(f"orchestrator.{modules[1]}.fault_point", point),
@@ -297,7 +299,7 @@ def replayed(study: Study) -> list[tuple[float, ...]]:
             }
             algorithm.tell(list(new.values()))
             told.update(new)
-            algorithm.budget = study.spec.most_evaluations + sum(t.shares is not None for t in history.trials)
-            asked += [suggestion.point for suggestion in algorithm.ask(record["limit"])]
-        history.fold(record)
+            budget = study.spec.most_evaluations + sum(t.shares is not None for t in history.trials)
+            asked += [suggestion.point for suggestion in algorithm.ask(record["limit"], budget=budget)]
+        history.fold(Entry.of(record))
     return asked

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.history import History
-from orchestrator.record.ledger import Record, read
+from orchestrator.record.history import End, History
+from orchestrator.record.ledger import Line, read
 
 PROFILE = """
 scheduler = "local"
@@ -164,7 +164,7 @@ def assert_undisturbed(history: History, points: list[tuple[object, ...]]) -> No
     for trial in history.trials:
         assert trial.evaluation is not None
         assert trial.evaluation.failure is None
-        assert [a.ended for a in trial.attempts].count("evaluated") == 1
+        assert [a.ended for a in trial.attempts].count(End.EVALUATED) == 1
 
 
 def points_of(history: History) -> list[tuple[object, ...]]:
@@ -180,7 +180,7 @@ def points_of(history: History) -> list[tuple[object, ...]]:
     ]
 
 
-def ledger_of(shared: Path, name: str = "study") -> list[Record]:
+def ledger_of(shared: Path, name: str = "study") -> list[Line]:
     """The records so far; none if there is no ledger yet."""
     path = shared / "runs" / name / "ledger.jsonl"
     return list(read(path)) if path.exists() else []

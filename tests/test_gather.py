@@ -14,7 +14,7 @@ import pytest
 from orchestrator.attempts.gather import Gatherer, Pending
 from orchestrator.contract.result import Failure, Outcome, Result
 from orchestrator.errors import StudyStopped
-from orchestrator.executors.base import Executor, JobState, State, Terms
+from orchestrator.executors.base import Executor, JobState, Overrides, State
 
 POLL_S, GRACE_S, PATIENCE_S = 30.0, 60.0, 600.0
 RUNNING, UNKNOWN, LOST = JobState(State.RUNNING), JobState(State.UNKNOWN), JobState(State.LOST)
@@ -32,7 +32,9 @@ class ScriptedScheduler(Executor):
         self.asked.append(tuple(jobs))
         return dict.fromkeys(jobs, self.state) if self.state else {}
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         raise NotImplementedError
 
     def cancel(self, jobs: Sequence[str]) -> None:
@@ -41,7 +43,9 @@ class ScriptedScheduler(Executor):
     def find(self, prefix: str) -> dict[str, list[str]]:
         raise NotImplementedError
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         raise NotImplementedError
 
     def submit_command(

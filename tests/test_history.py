@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.contract.result import Failure, Outcome
 from orchestrator.errors import LedgerCorrupt
+from orchestrator.record.facts import Entry
 from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from tests.builders import NOON, Story, whole_story
@@ -16,7 +17,7 @@ from tests.builders import NOON, Story, whole_story
 def test_folding_record_by_record_and_replaying_the_file_give_the_same(tmp_path: Path) -> None:
     story, folded = whole_story(), History()
     for record in story.records:
-        folded.fold(record)
+        folded.fold(Entry.of(record))
     assert folded == History.replay(read(story.write(tmp_path).ledger)) == story.history
 
 

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import LedgerCorrupt, StudyStopped
-from orchestrator.record.ledger import Ledger, Record, read
+from orchestrator.record.ledger import Ledger, Line, read
 from tests.builders import Story
 
 
-def write(path: Path) -> list[Record]:
+def write(path: Path) -> list[Line]:
     ledger = Ledger(path)
     records = [
         ledger.append("created", study="ö"),
@@ -87,7 +87,7 @@ def test_cut_at_any_byte_the_whole_lines_are_read_and_the_next_writer_mends_the_
         assert path.read_bytes().startswith(content[: content[:cut].rfind(b"\n") + 1])
 
 
-def read_or_complain(path: Path) -> list[Record] | str:
+def read_or_complain(path: Path) -> list[Line] | str:
     try:
         return list(read(path))
     except LedgerCorrupt as corrupt:

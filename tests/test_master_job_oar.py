@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.record.directory import RunDirectory
+from orchestrator.record.facts import Why
 from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
@@ -46,7 +47,7 @@ def test_a_study_outlives_the_jobs_that_are_its_master_on_oar(oar: OarCluster) -
     )
     ended = history().ended
     assert ended is not None
-    assert ended["why"] == "done"
+    assert ended.why is Why.DONE
     assert [len(trial.attempts) for trial in history().spent] == [1] * 6
     assert all(t.evaluation is not None and t.evaluation.failure is None for t in history().spent)
     newest = Link.newest(run)

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.contract.files import dumps, publish
 from orchestrator.master.chain import FRUITLESS
 from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.record.facts import Why
 from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
@@ -87,7 +88,7 @@ def wait_for_link(slurm: SlurmCluster, run: RunDirectory, number: int) -> Master
 def assert_each_ran_once(tmp_path: Path, run: RunDirectory) -> None:
     done = history(run)
     assert done.ended is not None
-    assert done.ended["why"] == "done"
+    assert done.ended.why is Why.DONE
     assert len(done.spent) == EVALUATIONS
     assert all(t.evaluation is not None and t.evaluation.failure is None for t in done.spent)
     ran = (tmp_path / "ran").read_text().splitlines()
@@ -191,7 +192,7 @@ def test_cancel_ends_the_chain_too(tmp_path: Path, slurm: SlurmCluster, profile:
     slurm.wait("every job to end", lambda: not jobs(slurm), seconds=120)
     ended = history(run).ended
     assert ended is not None
-    assert ended["why"] == "cancelled"
+    assert ended.why is Why.CANCELLED
     assert newest(run).job == ""
 
 

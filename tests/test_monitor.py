@@ -15,7 +15,8 @@ from rich.console import Console, RenderableType
 from orchestrator.contract.files import dumps, publish
 from orchestrator.record.directory import RunDirectory
 from orchestrator.record.lock import Link, MasterLock
-from orchestrator.views.status import facts, look, news, status_view, trial_facts, trials_view, watch_view
+from orchestrator.record.summary import look
+from orchestrator.views.status import facts, news, status_view, trial_facts, trials_view, watch_view
 from tests.builders import Story, whole_story
 
 

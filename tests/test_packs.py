@@ -15,7 +15,7 @@ from orchestrator.config.profile import ClusterProfile
 from orchestrator.contract.assignment import Assignment
 from orchestrator.contract.result import Failure
 from orchestrator.executors import payload
-from orchestrator.executors.base import JobState, State, Terms
+from orchestrator.executors.base import JobState, Overrides, State
 from orchestrator.executors.oar.executor import OarExecutor
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from orchestrator.preflight.forecast import forecast
@@ -38,8 +38,10 @@ class PackedCluster(ScriptedCluster):
     packs: dict[str, str] = field(default_factory=dict)  # attempt's own name here -> the job
     sizes: list[int] = field(default_factory=list)  # of each job
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
-        names = super().submit(attempts, token, folder, terms)
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
+        names = super().submit(attempts, token, folder, overrides)
         heads = [f"job-{names[index]}" for index in range(0, len(names), 4)]
         self.sizes += [len(names[index : index + 4]) for index in range(0, len(names), 4)]
         jobs = payload.of_attempts(heads, attempts, 4)

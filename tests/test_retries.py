@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.attempts.retries import is_retried, struck, terms
+from orchestrator.attempts.retries import is_retried, overrides_of, struck
 from orchestrator.config.profile import ClusterProfile
 from orchestrator.contract.result import Failure, Outcome, Result
-from orchestrator.executors.base import Terms
+from orchestrator.executors.base import Overrides
 from orchestrator.record.history import History
 from tests.builders import Story
 
@@ -70,14 +70,14 @@ def test_a_wall_time_is_lengthened_once_where_the_profile_allows() -> None:
     place = profile(walltime_max_min=90)
     assert is_retried(trial, failed(Failure.WALLTIME), place)
     history = after(Failure.WALLTIME)
-    assert terms(history.trials[0], set(), place).walltime_min == 90
+    assert overrides_of(history.trials[0], set(), place).walltime_min == 90
     history.trials[0].attempts[-1].walltime_min = 90.0
     assert not is_retried(history.trials[0], failed(Failure.WALLTIME), place)
 
 
 def test_a_longer_wall_time_is_kept_when_the_longer_attempt_is_preempted() -> None:
     place = profile(walltime_max_min=90)
-    assert terms(after(Failure.WALLTIME, Failure.PREEMPTED).trials[0], set(), place).walltime_min == 90
+    assert overrides_of(after(Failure.WALLTIME, Failure.PREEMPTED).trials[0], set(), place).walltime_min == 90
 
 
 def test_training_that_advanced_goes_on_in_the_same_time_as_often_as_it_does() -> None:
@@ -85,12 +85,12 @@ def test_training_that_advanced_goes_on_in_the_same_time_as_often_as_it_does() -
     trial = history.trials[0]
     assert is_retried(trial, failed(Failure.WALLTIME, 0.9), profile())
     assert not is_retried(trial, failed(Failure.WALLTIME, 0.6), profile())
-    assert terms(trial, set(), profile(walltime_max_min=90)).walltime_min == 60
+    assert overrides_of(trial, set(), profile(walltime_max_min=90)).walltime_min == 60
 
 
 def test_the_next_attempt_avoids_the_hosts_on_which_the_trial_died() -> None:
     history = after(Failure.KILLED, Failure.PREEMPTED, Failure.HOST_FAULT)
-    assert terms(history.trials[0], {"n9"}, profile()) == Terms(60, ("n1", "n3", "n9"))
+    assert overrides_of(history.trials[0], {"n9"}, profile()) == Overrides(60, ("n1", "n3", "n9"))
 
 
 def test_a_host_is_avoided_by_all_after_so_many_faults_of_its_own() -> None:

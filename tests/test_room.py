@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.attempts.quota import Room
+from orchestrator.attempts.quota import Quota
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Site:
 
     at_once: int
     most: int
-    room: Room
+    room: Quota
     under_way: int = 0
     refusals: int = 0
     largest: list[int] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Clock:
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400))
 def test_a_site_is_filled_to_its_limit_with_few_refusals(max_jobs: int, at_once: int, most: int) -> None:
-    site = Site(at_once, most, Room(max_jobs, Clock()))
+    site = Site(at_once, most, Quota(max_jobs, Clock()))
     site.fill()
     assert site.under_way == min(max_jobs, most)
     # A full site costs one descent; each array of full size one refusal more, for trying twice as many.
@@ -51,7 +51,7 @@ def test_a_site_is_filled_to_its_limit_with_few_refusals(max_jobs: int, at_once:
 
 def test_a_full_site_is_not_asked_for_more_for_a_minute_and_then_once() -> None:
     clock = Clock()
-    site = Site(400, 5, Room(8, clock))
+    site = Site(400, 5, Quota(8, clock))
     site.fill()
     refusals = site.refusals
     clock.now = 59.0
@@ -64,7 +64,7 @@ def test_a_full_site_is_not_asked_for_more_for_a_minute_and_then_once() -> None:
 
 def test_freed_places_are_taken_together() -> None:
     clock = Clock()
-    site = Site(400, 300, Room(1000, clock))
+    site = Site(400, 300, Quota(1000, clock))
     site.fill()
     site.under_way -= 40
     refusals = site.refusals
@@ -75,7 +75,7 @@ def test_freed_places_are_taken_together() -> None:
 
 def test_places_that_free_one_by_one_are_taken_without_a_refusal() -> None:
     clock = Clock()
-    site = Site(400, 5, Room(8, clock))
+    site = Site(400, 5, Quota(8, clock))
     site.fill()
     refusals = site.refusals
     for _ in range(50):
@@ -90,7 +90,7 @@ def test_places_that_free_one_by_one_are_taken_without_a_refusal() -> None:
 def test_jobs_that_the_site_still_counts_do_not_lower_what_it_is_known_to_take() -> None:
     """A result is there before its job has left the queue."""
     clock = Clock()
-    site = Site(400, 50, Room(80, clock))
+    site = Site(400, 50, Quota(80, clock))
     site.fill()
     for _ in range(20):
         clock.now += 5.0
@@ -107,7 +107,7 @@ def test_jobs_that_the_site_still_counts_do_not_lower_what_it_is_known_to_take()
 
 def test_a_site_that_takes_less_than_before_is_asked_ever_more_seldom() -> None:
     clock = Clock()
-    site = Site(400, 50, Room(50, clock))
+    site = Site(400, 50, Quota(50, clock))
     site.fill()
     site.under_way, site.most = 20, 20
     for _ in range(1200):
@@ -118,7 +118,7 @@ def test_a_site_that_takes_less_than_before_is_asked_ever_more_seldom() -> None:
 
 def test_a_site_that_grants_more_later_is_used_to_the_new_limit() -> None:
     clock = Clock()
-    site = Site(400, 5, Room(64, clock))
+    site = Site(400, 5, Quota(64, clock))
     site.fill()
     site.most = 64
     clock.now = 61.0

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.cli import INTERRUPTED
 from orchestrator.record.directory import RunDirectory
+from orchestrator.record.facts import Why
 from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from tests.studies import (
@@ -69,7 +70,7 @@ def test_a_study_spends_its_exact_budget_and_equal_seeds_give_equal_studies(
     assert all(t.evaluation is not None for t in first.history.spent)
     assert points_of(first.history) == points_of(second.history)
     assert first.history.ended is not None
-    assert first.history.ended["message"] == "the budget of 7 evaluations is spent"
+    assert first.history.ended.message == "the budget of 7 evaluations is spent"
 
 
 def test_a_configuration_is_evaluated_once_and_its_score_shared(shared: Path) -> None:
@@ -233,7 +234,7 @@ def test_cancel_ends_the_jobs_and_the_master_and_resume_goes_on(shared: Path) ->
     assert not jobs_in(shared)
     history = History.replay(read(shared / "runs/study/ledger.jsonl"))
     assert history.ended is not None
-    assert history.ended["why"] == "cancelled"
+    assert history.ended.why is Why.CANCELLED
     assert not any(trial.evaluation for trial in history.trials)
     resumed = run_study(shared, study, resume=True)
     assert resumed.code == 0, resumed.errors

@@ -165,8 +165,8 @@ def test_after_an_empty_answer_nothing_is_asked_before_something_is_told(tmp_pat
     said: list[str] = []
 
     class Heard(SOO):
-        def ask(self, limit: int) -> list[Suggestion]:
-            batch = super().ask(limit)
+        def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
+            batch = super().ask(limit, budget=budget)
             said.append("ask" if batch else "empty")
             return batch
 

@@ -70,7 +70,7 @@ def test_a_trial_that_died_is_not_run_on_the_same_host_again(tmp_path: Path) -> 
     found.go()
     first = found.history.trials[1].attempts[0]
     assert (first.ended, first.host) == ("killed", "n1")
-    assert [terms.exclude for terms in cluster.asked if terms.exclude] == [("n1",)]
+    assert [overrides.exclude for overrides in cluster.asked if overrides.exclude] == [("n1",)]
 
 
 def test_a_job_that_no_host_could_start_is_taken_back_and_tried_elsewhere(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.master import crontab_line
 from orchestrator.contract.files import dumps, publish
+from orchestrator.master.control import crontab_line
 from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
 from tests.studies import (
     PROFILE,

@@ -51,8 +51,17 @@ class Algorithm(ABC):
         self.capacity = capacity
 
     @abstractmethod
-    def ask(self, limit: int) -> list[Suggestion]:
-        """Return the next suggestions, at most `limit` (at least 1)."""
+    def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
+        """Return the next suggestions.
+
+        Args:
+            limit: at most so many, at least 1.
+            budget: suggestions over the whole study, if that has become another than it was: scores that are
+                shared cost nothing, so a master may ask for as many more.
+
+        Raises:
+            ValueError: a limit below 1.
+        """
 
     @abstractmethod
     def tell(self, observations: Sequence[Observation]) -> None:

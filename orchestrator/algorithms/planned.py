@@ -78,9 +78,10 @@ class Planned(Algorithm):
         waiting = range(self._asked, len(self._points))
         return len(self._told) == self._asked and set(waiting) <= set(self._enqueued)
 
-    def ask(self, limit: int) -> list[Suggestion]:
+    def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
         if limit < 1:
             raise ValueError(f"limit = {limit}: ask for at least one suggestion")
+        self.budget = self.budget if budget is None else budget
         wanted = min(limit, self.budget - self._asked)
         planned = -1
         while planned < len(self._points) < self._asked + wanted:

@@ -6,21 +6,23 @@ import math
 import time
 from collections.abc import Callable
 
-from orchestrator.attempts.gather import Gatherer, Pending, stuck
-from orchestrator.attempts.outcomes import Settlement
+from orchestrator.attempts.gather import Gatherer, Pending, failed, stuck
+from orchestrator.attempts.outcomes import Outcomes
 from orchestrator.attempts.permission import Permission
-from orchestrator.attempts.quota import Room
-from orchestrator.attempts.retries import is_retried, struck, terms
-from orchestrator.attempts.submission import Append, Submission
+from orchestrator.attempts.quota import Quota
+from orchestrator.attempts.retries import is_retried, overrides_of, struck
+from orchestrator.attempts.submission import Submission
 from orchestrator.config.charter import Verdict
 from orchestrator.config.profile import ClusterProfile
 from orchestrator.config.study import StudySpec
 from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract.result import Failure, Result
 from orchestrator.errors import Full, SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor, State, Terms
+from orchestrator.executors.base import Executor, Overrides, State
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import Attempt, History, Trial
+from orchestrator.record.facts import Noted
+from orchestrator.record.history import Attempt, Trial
 
 # How an attempt ended without its job's own word.
 _UNHEARD = (Failure.KILLED, Failure.LOST, Failure.PREEMPTED, Failure.HOST_FAULT)
@@ -36,25 +38,24 @@ class Attempts:
         spec: StudySpec,
         profile: ClusterProfile,
         executor: Executor,
-        history: History,
-        append: Append,
+        record: StudyRecord,
         say: Callable[[str], None],
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """Args:
-        run: of the study.
+        run: the study's directory.
         spec: the study.
         profile: where it runs.
-        executor: the profile's.
-        history: the study so far, which `append(kind, **fields)` adds to.
-        append: see there.
+        executor: submits to the scheduler that the profile names.
+        record: the study so far, which what happens to attempts is added to.
         say: takes a line for people.
         wait: sleeps so many seconds.
         """
         self._run, self._spec, self._profile, self._executor = run, spec, profile, executor
-        self._history, self._append, self._say, self._wait = history, append, say, wait
-        self._room = Room(profile.max_jobs)
-        self._permission = Permission(profile, history)
+        self._record, self._history = record, record.history
+        self._say, self._wait = say, wait
+        self._quota = Quota(profile.max_jobs)
+        self._permission = Permission(profile, record.history)
         self._full_at: int | None = None  # jobs under way when it was last said that the site takes no more
         patience_s = 60 * profile.patience_min
         self._gatherer = Gatherer(
@@ -66,11 +67,9 @@ class Attempts:
             say=say,
             note=self._note,
         )
-        self._settlement = Settlement(
-            run, profile, history, append, scheduler_host=self._gatherer.host, say=say
-        )
+        self._outcomes = Outcomes(run, profile, record, scheduler_host=self._gatherer.host, say=say)
         self._submission = Submission(
-            run, executor, history, append, pack=profile.pack, patience_s=patience_s, wait=wait, say=say
+            run, executor, record, pack=profile.pack, patience_s=patience_s, wait=wait, say=say
         )
 
     @property
@@ -98,7 +97,7 @@ class Attempts:
         pending = self._pending()
         settled = self._gatherer.step(pending)
         for evaluation in settled:
-            self._settlement.settle(evaluation)
+            self._outcomes.settle(evaluation)
         settled += self._give_up_held()
         late = self._gatherer.late(self._given_up())
         for evaluation in late:
@@ -116,8 +115,7 @@ class Attempts:
         known = self._executor.find(self._history.token_prefix).values()
         self._executor.cancel(sorted({p.job for p in pending}.union(*known)))
         for p in pending:
-            content = {"failure": Failure.CANCELLED, "message": "orchestrator cancel"}
-            self._append("failed", trial=p.trial, attempt=p.attempt, **content)
+            self._outcomes.cancel(p)
 
     def clear(self) -> None:
         """Cancel what waits although every trial is settled: jobs that were requeued after their end."""
@@ -132,16 +130,16 @@ class Attempts:
     # -- submitting -----------------------------------------------------------------------------------------
 
     def _submit(self) -> None:
-        """Submit what waits and has room; together what is asked on the same terms."""
+        """Submit what waits and has room; together what is asked with the same overrides."""
         waiting = [t for t in self._history.open_trials if t.attempt is None]
         avoided = struck(self._history, self._profile.strikes) if waiting else set()
         pack = self._profile.pack
         while waiting:
             under_way = self._history.jobs_under_way
-            if (free := self._room.free(under_way)) < 1:
+            if (free := self._quota.free(under_way)) < 1:
                 return
-            asked = terms(waiting[0], avoided, self._profile)
-            batch = [t for t in waiting if terms(t, avoided, self._profile) == asked][: free * pack]
+            asked = overrides_of(waiting[0], avoided, self._profile)
+            batch = [t for t in waiting if overrides_of(t, avoided, self._profile) == asked][: free * pack]
             walltime_min = asked.walltime_min or self._profile.walltime_min
             granted, verdict = self._permission.granted(
                 math.ceil(len(batch) / pack), walltime_min, self._gatherer.states
@@ -153,15 +151,15 @@ class Attempts:
             try:
                 self._submission.submit(batch, self._assignment, asked)
             except Full as full:
-                self._room.refused(jobs, under_way)
+                self._quota.refused(jobs, under_way)
                 if jobs > 1:
                     continue
                 if under_way != self._full_at:
                     self._full_at = under_way
                     self._say(f"the scheduler takes no more than {under_way} jobs now: {full}")
                 return
-            self._room.taken(jobs, under_way)
-            if not under_way:  # a round begins; where places are filled one by one, every look would be soon
+            self._quota.taken(jobs, under_way)
+            if not under_way:  # a round begins; where slots are filled one by one, every look would be soon
                 self._gatherer.expect_soon()
             taken = {trial.number for trial in batch}
             waiting = [trial for trial in waiting if trial.number not in taken]
@@ -178,7 +176,7 @@ class Attempts:
     def _note(self, text: str) -> None:
         """Say it unless it was said."""
         if text not in self._history.notes:
-            self._append("noted", text=text)
+            self._record.write(Noted(text=text))
             self._say(text)
 
     def _withdraw(self) -> None:
@@ -186,11 +184,16 @@ class Attempts:
         revoked = self._permission.revoked(self._pending(), self._gatherer.states)
         if not revoked:
             return
-        places = [p for p, _ in revoked]
-        if withdrawn := self._submission.withdraw(places, revoked[0][1].why):
-            self._say(f"{len(withdrawn)} waiting jobs withdrawn, to be submitted again")
+        taken = [p for p, _ in revoked if self._submission.is_unstartable(p)]
+        for p in taken:
+            self._outcomes.withdraw(p, revoked[0][1].why)
+        # Trials that share a job with these may have started.
+        started = {p.job for p, _ in revoked if p not in taken}
+        self._end([job for job in dict.fromkeys(p.job for p in taken) if job not in started])
+        if taken:
+            self._say(f"{len(taken)} waiting jobs withdrawn, to be submitted again")
 
-    def _assignment(self, trial: Trial, attempt: int, asked: Terms) -> Assignment:
+    def _assignment(self, trial: Trial, attempt: int, asked: Overrides) -> Assignment:
         promoted = self._spec.promotion(trial.configuration)
         return Assignment(
             study=self._spec.name,
@@ -212,7 +215,7 @@ class Attempts:
 
     def _pending(self) -> list[Pending]:
         return [
-            self._place(trial, attempt, attempt.job)
+            self._pending_of(trial, attempt, attempt.job)
             for trial in self._history.open_trials
             if (attempt := trial.attempt) is not None and attempt.job is not None
         ]
@@ -220,7 +223,7 @@ class Attempts:
     def _given_up(self) -> list[Pending]:
         """Attempts of open trials that were given up; their jobs may live on."""
         return [
-            self._place(trial, attempt, attempt.job)
+            self._pending_of(trial, attempt, attempt.job)
             for trial in self._history.open_trials
             for attempt in trial.attempts
             if attempt.job is not None and attempt.ended in _UNHEARD
@@ -233,16 +236,10 @@ class Attempts:
             state = self._gatherer.states.get(p.job)
             if state is None or not state.launch_failed:
                 continue
-            evaluation = Result(
-                outcome=Outcome.FAILED,
-                failure=Failure.HOST_FAULT,
-                message=f"job {p.job} was not started by its host ({state.word}, {state.reason})",
-                trial=p.trial,
-                attempt=p.attempt,
-                job=p.job,
-            )
+            message = f"job {p.job} was not started by its host ({state.word}, {state.reason})"
+            evaluation = failed(p, Failure.HOST_FAULT, message)
             if is_retried(self._history.trials[p.trial], evaluation, self._profile):
-                self._settlement.settle(evaluation)
+                self._outcomes.settle(evaluation)
                 given_up.append(evaluation)
             else:
                 self._note(stuck(p, state))
@@ -257,7 +254,7 @@ class Attempts:
         except SchedulerError as error:
             self._say(f"job {', '.join(jobs)} is not needed any more and was not cancelled: {error}")
 
-    def _place(self, trial: Trial, attempt: Attempt, job: str) -> Pending:
+    def _pending_of(self, trial: Trial, attempt: Attempt, job: str) -> Pending:
         directory = self._run.attempt(trial.number, attempt.number)
         return Pending(trial.number, attempt.number, directory, self._run.jobs(attempt.token), job)
 
@@ -269,7 +266,7 @@ class Attempts:
         self._say(
             f"trial {trial.number}: attempt {evaluation.attempt}, given up as lost, has a result after all"
         )
-        self._settlement.settle(evaluation)
+        self._outcomes.settle(evaluation)
         others = {p.job for p in pending if p.trial != trial.number}  # a job may be theirs too
         jobs = [
             p.job

@@ -155,7 +155,7 @@ class Gatherer:
         if shutil.disk_usage(pending.directory).free < LEAST_FREE_BYTES:
             failure = Failure.DISK_FULL
             message = f"no space is left on {pending.directory}: {message}"
-        return _failed(pending, failure, message, host=state.host, started_at=_claimed_at(pending))
+        return failed(pending, failure, message, host=state.host, started_at=_claimed_at(pending))
 
     def _unreadable(self, directory: Path, error: OSError) -> None:
         if directory not in self._unreadable_since:
@@ -179,16 +179,16 @@ def _parsed(text: str, pending: Pending, metrics: Sequence[str]) -> Result:
         evaluation = Result.model_validate(json.loads(text))
     except ValidationError as error:
         what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _failed(pending, Failure.BAD_RESULT, f"result.json is no evaluation: {what}")
+        return failed(pending, Failure.BAD_RESULT, f"result.json is no evaluation: {what}")
     except ValueError as error:
-        return _failed(pending, Failure.BAD_RESULT, f"result.json is no JSON: {error}")
+        return failed(pending, Failure.BAD_RESULT, f"result.json is no JSON: {error}")
     if (evaluation.trial, evaluation.attempt) != (pending.trial, pending.attempt):
         other = f"result.json is of trial {evaluation.trial}, attempt {evaluation.attempt}"
-        return _failed(pending, Failure.BAD_RESULT, other)
+        return failed(pending, Failure.BAD_RESULT, other)
     missing = [name for name in metrics if name not in evaluation.metrics]
     if evaluation.outcome is Outcome.OK and missing:
         there = ", ".join(sorted(evaluation.metrics)) or "none"
-        return _failed(pending, Failure.BAD_RESULT, f"the result lacks {', '.join(missing)}; it has: {there}")
+        return failed(pending, Failure.BAD_RESULT, f"the result lacks {', '.join(missing)}; it has: {there}")
     return evaluation
 
 
@@ -215,9 +215,18 @@ def _claimed_at(pending: Pending) -> float | None:
         return None
 
 
-def _failed(
+def failed(
     pending: Pending, failure: Failure, message: str, host: str = "", started_at: float | None = None
 ) -> Result:
+    """Return the outcome of an attempt that has no result of its own, or none that can be used.
+
+    Args:
+        pending: the attempt.
+        failure: its class.
+        message: for people.
+        host: where its job ran.
+        started_at: when it did, seconds since the epoch.
+    """
     return Result(
         outcome=Outcome.FAILED,
         failure=failure,

@@ -1,69 +1,96 @@
-"""What an attempt's end means for its trial: another attempt, or the trial's outcome; recorded and told."""
+"""How an attempt ends, and what that means for its trial: another attempt, or the trial's outcome.
+
+Whatever ends an attempt that had a job comes through here: its result, the scheduler's word, a person's
+`cancel`, a charter that does not let it start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from orchestrator.attempts.gather import Pending
 from orchestrator.attempts.retries import is_retried
-from orchestrator.attempts.submission import Append
 from orchestrator.config.profile import ClusterProfile
-from orchestrator.contract.result import Result
+from orchestrator.contract.result import Failure, Result
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History, Trial
+from orchestrator.record.facts import Evaluated, Failed, Withdrawn
+from orchestrator.record.history import Trial
 from orchestrator.record.summary import Summary, value_text
 
 
-class Settlement:
-    """Settles attempts in the ledger, and says so."""
+class Outcomes:
+    """Records how attempts end, and says so."""
 
     def __init__(
         self,
         run: RunDirectory,
         profile: ClusterProfile,
-        history: History,
-        append: Append,
+        record: StudyRecord,
         *,
         scheduler_host: Callable[[str], str],
         say: Callable[[str], None],
     ) -> None:
         """Args:
-        run: of the study.
+        run: the study's directory.
         profile: whose rules say what follows on a failure.
-        history: the study so far, which `append(kind, **fields)` adds to.
-        append: see there.
+        record: the study so far, which the ends of attempts are added to.
         scheduler_host: the scheduler's name of the host where a job ran; empty if it is not known.
         say: takes a line for people.
         """
-        self._run, self._profile, self._history = run, profile, history
-        self._append, self._scheduler_host, self._say = append, scheduler_host, say
-        self._summary = Summary(history)
+        self._run, self._profile, self._record = run, profile, record
+        self._scheduler_host, self._say = scheduler_host, say
+        self._summary = Summary(record.history)
 
     def settle(self, evaluation: Result) -> None:
-        """Record how an attempt ended; its trial has this outcome, unless another attempt follows."""
-        trial = self._history.trials[evaluation.trial]
-        place: dict[str, Any] = {"trial": trial.number, "attempt": evaluation.attempt}
+        """End an attempt with this result: its trial has this outcome, unless another attempt follows."""
+        trial = self._record.history.trials[evaluation.trial]
         # The scheduler's name of the host is the one that it can be told to avoid.
         job = trial.attempts[evaluation.attempt - 1].job or ""
-        place["host"] = self._scheduler_host(job) or evaluation.host
-        if is_retried(trial, evaluation, self._profile):
-            told = {"failure": evaluation.failure, "message": evaluation.message}
-            reached = {"started_at": evaluation.started_at, "trained": evaluation.trained or 0.0}
-            self._append("failed", **place, **told, **reached)
+        host = self._scheduler_host(job) or evaluation.host
+        if evaluation.failure is not None and is_retried(trial, evaluation, self._profile):
+            self._record.write(
+                Failed(
+                    trial=trial.number,
+                    attempt=evaluation.attempt,
+                    host=host,
+                    failure=evaluation.failure,
+                    message=evaluation.message,
+                    started_at=evaluation.started_at,
+                    trained=evaluation.trained or 0.0,
+                )
+            )
             why = f"{evaluation.failure}, another attempt follows: {evaluation.message}"
             self._say(f"trial {trial.number}: {why}")
             return
         copies = self._run.copies(trial.number, evaluation.attempt)
         if len(copies) > 1:
-            place["copies"] = copies
             where = " and ".join(f"on {copy['host']} (pid {copy['pid']})" for copy in copies)
             self._say(
                 f"trial {trial.number}: its job ran {len(copies)} times, {where}: "
                 f"the first complete result counts, that of {evaluation.host} (pid {evaluation.pid})"
             )
-        content = evaluation.model_dump(mode="json", exclude_defaults=True)
-        self._append("evaluated", **place, evaluation=content)
+        self._record.write(
+            Evaluated(
+                trial=trial.number,
+                attempt=evaluation.attempt,
+                host=host,
+                copies=tuple(copies) if len(copies) > 1 else (),
+                evaluation=evaluation,
+            )
+        )
         self._say(self._line(trial))
+
+    def withdraw(self, pending: Pending, why: str) -> None:
+        """End an attempt whose job can never start: its trial waits to be submitted again."""
+        self._record.write(Withdrawn(trial=pending.trial, attempt=pending.attempt, why=why))
+
+    def cancel(self, pending: Pending) -> None:
+        """End an attempt that a person cancelled with the study."""
+        said = "orchestrator cancel"
+        self._record.write(
+            Failed(trial=pending.trial, attempt=pending.attempt, failure=Failure.CANCELLED, message=said)
+        )
 
     def _line(self, trial: Trial) -> str:
         """One line of progress: what came, how it compares, how far we are."""

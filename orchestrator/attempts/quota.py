@@ -10,7 +10,7 @@ _PAUSE_S = 2.0  # after a refusal: jobs that have just ended may still be counte
 _LONGEST_PAUSE_S = 60.0  # … and between two tries whether the site takes more than it did
 
 
-class Room:
+class Quota:
     """Learns from refusals. A site limits the jobs of one submission (an array's size), those submitted at
     once (a QOS), or both, and its refusals seldom say which, or the number: so after a refusal half as many
     are tried. If not even one is taken, what is under way is all that the site allows, for now.

@@ -1,4 +1,4 @@
-"""What follows on an attempt that failed, by the rules of the profile, and on which terms."""
+"""What follows on an attempt that failed, by the rules of the profile, and with which overrides."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 
 from orchestrator.config.profile import ClusterProfile, Rule
 from orchestrator.contract.result import Failure, Result
-from orchestrator.executors.base import Terms
-from orchestrator.record.history import Attempt, History, Trial
+from orchestrator.executors.base import Overrides
+from orchestrator.record.history import Attempt, End, History, Trial
 
 _AT_FAULT = (Failure.HOST_FAULT, Failure.KILLED)  # a host may be
 
@@ -35,7 +35,7 @@ def is_retried(trial: Trial, evaluation: Result, profile: ClusterProfile) -> boo
             return False
 
 
-def terms(trial: Trial, avoided: set[str], profile: ClusterProfile) -> Terms:
+def overrides_of(trial: Trial, avoided: set[str], profile: ClusterProfile) -> Overrides:
     """Of the trial's next attempt; no trial is to run on the hosts `avoided`."""
     walltime_min, trained = profile.walltime_min, 0.0
     for attempt in trial.attempts:
@@ -43,7 +43,7 @@ def terms(trial: Trial, avoided: set[str], profile: ClusterProfile) -> Terms:
             walltime_min = max(walltime_min, profile.walltime_max_min)
         trained = max(trained, attempt.trained)
     own = {attempt.host for attempt in trial.attempts if attempt.ended in _AT_FAULT and attempt.host}
-    return Terms(walltime_min, tuple(sorted(own | avoided)))
+    return Overrides(walltime_min, tuple(sorted(own | avoided)))
 
 
 def struck(history: History, strikes: int) -> set[str]:
@@ -59,9 +59,9 @@ def struck(history: History, strikes: int) -> set[str]:
         (attempt.job_key, attempt.host)
         for trial in history.trials
         for attempt in trial.attempts
-        if attempt.ended == Failure.HOST_FAULT
+        if attempt.ended is Failure.HOST_FAULT
         or (
-            attempt.ended == Failure.KILLED
+            attempt.ended is Failure.KILLED
             and attempt.job_key not in well
             and _ended_well_elsewhere(trial, attempt)
         )
@@ -71,7 +71,9 @@ def struck(history: History, strikes: int) -> set[str]:
 
 
 def _ended_well(trial: Trial, attempt: Attempt) -> bool:
-    return attempt.ended == "evaluated" and trial.evaluation is not None and trial.evaluation.failure is None
+    return (
+        attempt.ended is End.EVALUATED and trial.evaluation is not None and trial.evaluation.failure is None
+    )
 
 
 def _ended_well_elsewhere(trial: Trial, attempt: Attempt) -> bool:
@@ -82,4 +84,4 @@ def _ended_well_elsewhere(trial: Trial, attempt: Attempt) -> bool:
 
 def _is(attempt: Attempt, rule: Rule, profile: ClusterProfile) -> bool:
     """True if the attempt ended with a failure that this rule is for."""
-    return attempt.ended in set(Failure) and profile.rule(Failure(attempt.ended)) is rule
+    return isinstance(attempt.ended, Failure) and profile.rule(attempt.ended) is rule

@@ -13,18 +13,18 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
+from orchestrator import errors
 from orchestrator.attempts.gather import Pending
 from orchestrator.contract.assignment import Assignment
 from orchestrator.contract.files import dumps, publish, publish_once
-from orchestrator.errors import Full, Refused, SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor, Terms
+from orchestrator.errors import Full, SchedulerError, StudyStopped
+from orchestrator.executors.base import Executor, Overrides
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
+from orchestrator.record.facts import Refused, Submitted, Submitting
 from orchestrator.record.faults import fault_point
-from orchestrator.record.history import History, Trial
-
-Append = Callable[..., Any]  # append(kind, **fields): to the ledger, and folded into the history
+from orchestrator.record.history import Trial
 
 
 class Submission:
@@ -34,18 +34,25 @@ class Submission:
         self,
         run: RunDirectory,
         executor: Executor,
-        history: History,
-        append: Append,
+        record: StudyRecord,
         *,
         pack: int = 1,
         patience_s: float,
         wait: Callable[[float], None] = time.sleep,
         say: Callable[[str], None],
     ) -> None:
+        """Args:
+        run: the study's directory.
+        executor: submits to the scheduler.
+        record: the study so far, which submissions are added to.
+        pack: attempts that share a job.
+        patience_s: how long a scheduler that does not answer, or takes nothing, is asked again.
+        wait: sleeps so many seconds.
+        say: takes a line for people.
+        """
         self._run = run
         self._executor = executor
-        self._history = history
-        self._append = append
+        self._record, self._history = record, record.history
         self._pack = pack  # attempts that share a job
         self._patience_s = patience_s
         self._failing_since: float | None = None  # submissions come to nothing
@@ -53,7 +60,10 @@ class Submission:
         self._say = say
 
     def submit(
-        self, trials: Sequence[Trial], assignment: Callable[[Trial, int, Terms], Assignment], terms: Terms
+        self,
+        trials: Sequence[Trial],
+        assignment: Callable[[Trial, int, Overrides], Assignment],
+        overrides: Overrides,
     ) -> None:
         """Submit the next attempt of each trial.
 
@@ -68,30 +78,37 @@ class Submission:
         directories = [self._run.attempt(*attempt) for attempt in attempts]
         for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
             directory.mkdir(parents=True, exist_ok=True)
-            publish(directory / "trial.json", assignment(trial, number, terms).model_dump_json(indent=2))
+            publish(directory / "trial.json", assignment(trial, number, overrides).model_dump_json(indent=2))
         folder.mkdir(parents=True, exist_ok=True)
-        asked = {"walltime_min": terms.walltime_min, "exclude": list(terms.exclude), "pack": self._pack}
-        self._append("submitting", token=token, attempts=[list(attempt) for attempt in attempts], **asked)
+        self._record.write(
+            Submitting(
+                token=token,
+                attempts=tuple(attempts),
+                walltime_min=overrides.walltime_min,
+                exclude=overrides.exclude,
+                pack=self._pack,
+            )
+        )
         try:
             fault_point("before-submit")
-            jobs = self._executor.submit(directories, token, folder, terms)
+            jobs = self._executor.submit(directories, token, folder, overrides)
             fault_point("after-submit")
-        except Refused as refused:
-            self._append("refused", token=token, why=str(refused))
+        except errors.Refused as refused:
+            self._record.write(Refused(token=token, why=str(refused)))
             if isinstance(refused, Full):
                 raise
-            if terms.exclude:  # perhaps no host is left without them
+            if overrides.exclude:  # perhaps no host is left without them
                 self._say(
-                    f"refused without the hosts {', '.join(terms.exclude)}, asking with them: {refused}"
+                    f"refused without the hosts {', '.join(overrides.exclude)}, asking with them: {refused}"
                 )
-                self.submit(trials, assignment, replace(terms, exclude=()))
+                self.submit(trials, assignment, replace(overrides, exclude=()))
                 return
             raise StudyStopped(f"the scheduler refused the jobs: {refused}. {self._advice}") from refused
         except SchedulerError as error:
             self._say(f"the scheduler did not take {token}: {error}")
             self.reconcile(token, why=error)
         else:
-            self._append("submitted", token=token, jobs=jobs)
+            self._record.write(Submitted(token=token, jobs=tuple(jobs)))
             self._failing_since = None
 
     def reconcile(self, token: str, why: SchedulerError | None = None) -> None:
@@ -111,12 +128,12 @@ class Submission:
         pack = self._history.trials[trial].attempts[number - 1].pack
         jobs: list[str | None]
         if len(known) == -(-len(attempts) // pack):
-            jobs = [known[place // pack] for place in range(len(attempts))]
+            jobs = [known[index // pack] for index in range(len(attempts))]
         else:
             jobs = [self._claimant(trial, attempt) for trial, attempt in attempts]
             # Jobs that have not claimed their attempt by now never can: no use in queueing for it.
             self._executor.cancel([job for job in known if job not in jobs])
-        self._append("submitted", token=token, jobs=jobs)
+        self._record.write(Submitted(token=token, jobs=tuple(jobs)))
         if why is not None and not any(jobs):
             self._in_vain(why)
 
@@ -128,18 +145,9 @@ class Submission:
             raise StudyStopped(f"the scheduler does not take jobs: {why}. {self._advice}") from why
         self._wait(5.0)
 
-    def withdraw(self, places: Sequence[Pending], why: str) -> list[Pending]:
-        """Take back jobs that have not started; those that have, go on. Returns what was taken back."""
-        taken = [p for p in places if self._claimant(p.trial, p.attempt) is None]
-        for p in taken:
-            self._append("withdrawn", trial=p.trial, attempt=p.attempt, why=why)
-        try:
-            # Trials that share a job with these may have started.
-            started = {p.job for p in places if p not in taken}
-            self._executor.cancel([job for job in dict.fromkeys(p.job for p in taken) if job not in started])
-        except SchedulerError as error:  # they leave by themselves as soon as they start
-            self._say(f"{len(taken)} jobs that are not needed were not cancelled: {error}")
-        return taken
+    def is_unstartable(self, pending: Pending) -> bool:
+        """True if the attempt's job has not started, and never can: it will find the attempt claimed."""
+        return self._claimant(pending.trial, pending.attempt) is None
 
     def _found(self, token: str) -> list[str]:
         pause, deadline = 5.0, time.monotonic() + self._patience_now_s

@@ -45,9 +45,8 @@ def export(
     from jobs.inputs.manifest import require_prepared
     from orchestrator.errors import InputError
     from orchestrator.master.launch import launched_study
-    from orchestrator.record.summary import value_text
+    from orchestrator.record.summary import look, value_text
     from orchestrator.views.adapter import choose, facts, litgpt
-    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
@@ -56,7 +55,7 @@ def export(
     evaluation = litgpt(spec, directory)
     chosen = choose(adapter, directory, spec, history)
     prepared = require_prepared(evaluation, directory.cache, sources=False)
-    if prepared.digest != history.created["inputs"]:
+    if prepared.digest != history.created.inputs:
         raise InputError(
             f"{directory.path}: the model was prepared anew since launch: {prepared.model} may not be what "
             "the adapter was trained on"

@@ -56,7 +56,7 @@ def tick(
 
 @app.command("master-job", hidden=True)
 def master_job(run: Run, number: int, follows: bool = False, as_launched: bool = False) -> None:
-    """Be a link of the chain of master's jobs: `orchestrator/master_job.py`."""
+    """Be a link of the chain of master's jobs: `master.link`."""
     directory = RunDirectory.find(run, Path("runs"))
     with directory.log.open("ab") as log:
         for stream in (1, 2):

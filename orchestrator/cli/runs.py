@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.console import AsJson, Run, Runs, TakeOver, app, out, print_json, say
-from orchestrator.cli.master import close_with_report, end_chain, master_jobs
+from orchestrator.cli.master import close_with_report
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.lock import MasterLock
 
 
 @app.command()
 def status(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Say where a study stands."""
-    from orchestrator.views.status import facts, look, status_view, trial_facts
+    from orchestrator.record.summary import look
+    from orchestrator.views.status import facts, status_view, trial_facts
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
@@ -33,7 +33,9 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
     """Show the live table of a study until it ends; Ctrl-C leaves the study alone."""
     from rich.live import Live
 
-    from orchestrator.views.status import is_resumed, look, watch_view
+    from orchestrator.record.lock import is_resumed
+    from orchestrator.record.summary import look
+    from orchestrator.views.status import watch_view
 
     directory = RunDirectory.find(run, runs)
     try:
@@ -42,7 +44,7 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
                 summary = look(directory)
                 live.update(watch_view(directory, summary, out.size.height - 13), refresh=True)
                 if (ended := summary.history.ended) is not None and (
-                    ended["why"] == "done" or not is_resumed(directory)
+                    ended.is_done or not is_resumed(directory)
                 ):
                     return
                 time.sleep(1)
@@ -55,9 +57,10 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Show this study's jobs as the scheduler sees them, beside what we know, and where the hours went."""
     from orchestrator import executors
     from orchestrator.config.profile import resources
+    from orchestrator.master import control
     from orchestrator.preflight.profiles import read_checked_profile
+    from orchestrator.record.summary import look
     from orchestrator.views.queue import facts, jobs, queue_view, without_job
-    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
     summary = look(directory)
@@ -65,7 +68,7 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     place, _ = read_checked_profile(str(directory.profile))
     prefix = summary.history.token_prefix
     states = executors.create(place.scheduler, resources(place), prefix).poll(ids) if ids else {}
-    rows, masters = jobs(summary, states), master_jobs(directory)
+    rows, masters = jobs(summary, states), control.master_jobs(directory)
     waiting = without_job(summary, place, states)
     if as_json:
         print_json(facts(summary, rows, masters, waiting))
@@ -96,7 +99,7 @@ def tree(
 
     directory = RunDirectory.find(run, runs)
     history = History.replay(read(directory.ledger))
-    launched_from = Path(history.created["path"]).parent
+    launched_from = Path(history.created.path).parent
     partition = Partition(history, read_checked_study(directory.study, launched_from).space)
     if as_json:
         print_json(partition.facts())
@@ -110,36 +113,10 @@ def tree(
 @app.command()
 def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> None:
     """Cancel this study's jobs, and nobody else's, and stop its master."""
-    from orchestrator.contract.files import publish
-    from orchestrator.errors import StudyStopped
-    from orchestrator.master.launch import drive
-    from orchestrator.views.status import is_resumed, look
+    from orchestrator.master import control
 
-    directory = RunDirectory.find(run, runs)
-    ended = look(directory).history.ended
-    if ended is not None and (ended["why"] == "done" or not is_resumed(directory)):
-        out.print(f"nothing to cancel: {ended['message']}", markup=False)
-        return
-    publish(directory.cancel_request, "")
-    for _ in range(120):
-        if not directory.master_is_running():
-            break
-        time.sleep(0.5)
-    else:
-        raise StudyStopped(
-            "the master is asked to cancel and has not answered yet: see `orchestrator status`"
-        )
-    if directory.cancel_is_requested():
-        try:
-            end_chain(directory, take_over=True)
-            drive(directory, say, MasterLock(directory, take_over=take_over), as_launched=True)
-        except StudyStopped as stopped:
-            say(str(stopped))
-        finally:
-            directory.cancel_request.unlink(missing_ok=True)  # refused: it must not strike later
-    if look(directory).history.ended is None:
-        raise StudyStopped(f"{directory.path}: not cancelled")
-    out.print("cancelled")
+    nothing = control.cancel(RunDirectory.find(run, runs), say, take_over=take_over)
+    out.print("cancelled" if nothing is None else f"nothing to cancel: {nothing}", markup=False)
 
 
 @app.command()
@@ -149,24 +126,11 @@ def enqueue(
     runs: Runs = Path("runs"),
 ) -> None:
     """Have a configuration of your own tried; what you leave out takes its default."""
-    from orchestrator.errors import InputError
-    from orchestrator.master.launch import launched_study
-    from orchestrator.record import requests
+    from orchestrator.master import control
     from orchestrator.record.summary import values_text
-    from orchestrator.views.status import look
 
     directory = RunDirectory.find(run, runs)
-    spec = launched_study(directory, look(directory).history, check_original=False)
-    configuration = requests.parsed(values, spec.space)
-    request = requests.put(directory, configuration)
-    # Looked at after the request is there: a study that ends meanwhile has taken it up, or refuses it here.
-    history = look(directory).history
-    why = history.ended["message"] if history.ended and history.ended["why"] == "done" else None
-    if why is None and len(history.spent) >= spec.most_evaluations:
-        why = f"all of its {spec.most_evaluations} evaluations are asked for"
-    if why is not None and request.name not in history.requests:
-        request.unlink(missing_ok=True)
-        raise InputError(f"{directory.path}: {why}: nothing more will be tried; launch another study")
+    configuration, spec = control.enqueue(directory, values)
     out.print(
         f"enqueued, after what {spec.algorithm} has planned: {values_text(configuration)}", markup=False
     )

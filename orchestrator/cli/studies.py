@@ -21,7 +21,7 @@ from orchestrator.cli.console import (
     say,
     two_columns,
 )
-from orchestrator.cli.master import crontab_line, go, go_as_job, look_once, only_one_of
+from orchestrator.cli.master import go, go_as_job, look_once, only_one_of
 from orchestrator.errors import InputError
 
 
@@ -119,8 +119,9 @@ def launch(
     ] = False,
 ) -> None:
     """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
+    from orchestrator.master import control
     from orchestrator.master.chain import section
-    from orchestrator.master.launch import create_run
+    from orchestrator.master.launch import launch as launched_study
     from orchestrator.preflight.promotion import with_promoted
     from orchestrator.preflight.studies import prepared_inputs, read_both
 
@@ -130,17 +131,18 @@ def launch(
         section(place, str(profile_path))  # before there is a run
     inputs = prepared_inputs(spec, place.cache_path)
     spec, lines = with_promoted(spec, place.cache_path)
-    run = create_run(spec, place, profile_path, inputs)
-    for line in (*lines, f"run directory: {run.path}"):
+    launched = launched_study(spec, place, profile_path, inputs)
+    run = launched.run
+    for line in (*lines, f"run directory: {run.path}", *launched.lines):
         out.print(line, markup=False)
     if as_job:
         go_as_job(run)
     elif tick:
-        look_once(run, verbose=True)
+        look_once(run, verbose=True, launched=launched)
         out.print("go on from cron, in one line of `crontab -e`:", markup=False)
-        out.print(crontab_line(run), markup=False)
+        out.print(control.crontab_line(run), markup=False)
     else:
-        go(run, detach=detach)
+        go(run, detach=detach, launched=launched)
 
 
 @app.command()

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from orchestrator.config.first import first_configurations
-from orchestrator.config.sections import Budget, Objective
 from orchestrator.config.space_section import Entries, build_space, read_entries
 from orchestrator.config.tomlfile import TomlFile
 from orchestrator.contract.assignment import Configuration, Promoted
@@ -25,6 +24,7 @@ from orchestrator.contract.evaluation import (
     LocalTask,
     TaskFile,
 )
+from orchestrator.contract.objective import Budget, Objective
 from orchestrator.contract.strict import Many, Section
 from orchestrator.errors import InputError
 from orchestrator.space.space import SearchSpace

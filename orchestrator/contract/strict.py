@@ -6,8 +6,6 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
 
 class Record(BaseModel):
     """Base of what is written as JSON: unknown keys and non-finite numbers are refused."""

@@ -48,7 +48,7 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Overrides:
     """What one submission asks, and the next may not.
 
     Attributes:
@@ -83,7 +83,9 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         """Submit a job for each attempt and return the jobs' ids in the same order.
 
         With `pack` in the resources, that many attempts in turn share a job, and its id comes once for each.
@@ -124,7 +126,9 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         """The very script or argv that `submit` would hand over, without submitting."""
 
     @abstractmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.algorithms.base import Algorithm, Observation, Suggestion
 from orchestrator.config.study import StudySpec
@@ -18,40 +17,41 @@ from orchestrator.contract.files import dumps
 from orchestrator.contract.result import Outcome, Result
 from orchestrator.master.setup_faults import held_back, may_ask
 from orchestrator.preflight.beginning import begin
+from orchestrator.record.book import StudyRecord
+from orchestrator.record.facts import Asked, AskedState, AskedTrial, Enqueued
 from orchestrator.record.faults import fault_point
-from orchestrator.record.history import History, Trial
+from orchestrator.record.history import Trial
 from orchestrator.record.summary import Summary
 
 FRUITLESS = 100  # times the slots: so many known configurations in a row, and the search has nothing new
 
 
-class Dialogue:
+class AskTell:
     """Tells and asks one algorithm; never asks again after an empty answer before something new was told."""
 
     def __init__(
         self,
         algorithm: Algorithm,
         spec: StudySpec,
-        history: History,
-        append: Callable[..., Any],
+        record: StudyRecord,
         *,
         slots: int,
         pack: int = 1,
         say: Callable[[str], None],
     ) -> None:
         """Args:
-        algorithm: as created.
+        algorithm: new; what the ledger says of it is loaded.
         spec: the study.
-        history: the study so far, which `append(kind, **fields)` adds to.
-        append: see there.
+        record: the study so far, which each answer of the algorithm is added to.
         slots: evaluations that may be open at once.
         pack: how many of them share a job, which is filled when it starts and not again.
         say: takes a line for people.
         """
-        self._algorithm, self._spec, self._history, self._append = algorithm, spec, history, append
+        self._algorithm, self._spec = algorithm, spec
+        self._record, self._history = record, record.history
         self._slots, self._pack, self._say = slots, pack, say
+        history = record.history
         self._summary = Summary(history)
-        self._told: set[int] = set()  # trials, since the last state
         self._nothing_to_ask = False  # until something is told
         own = [trial for trial in history.trials if trial.shares is None]
         self._known = {dumps(trial.configuration): trial.number for trial in own}
@@ -59,23 +59,23 @@ class Dialogue:
         wanted = (*spec.first, *history.requests.values())
         self._wanted = {spec.space.encode(configuration): configuration for configuration in wanted}
 
-    def take_up(self) -> None:
-        """Begin, or go on from the last state.
+    def take_up(self, *, has_begun: bool = False) -> None:
+        """Go on from the last state, or else begin, unless the algorithm `has_begun`.
 
         Raises:
             InputError: nothing can be learnt of a study to start from.
         """
-        if self._history.state is None:
+        if self._history.state is not None:
+            self._algorithm.load(self._history.state)
+        elif not has_begun:
             for line in begin(self._algorithm, self._spec):
                 self._say(line)
-        else:
-            self._algorithm.load(self._history.state)
         for configuration in self._history.enqueued:
             self._algorithm.enqueue([self._spec.space.encode(configuration)])
 
     def enqueue(self, request: str, configuration: Configuration) -> None:
         """Have this configuration of the space tried, as that request file wants it."""
-        self._append("enqueued", request=request, configuration=configuration)
+        self._record.write(Enqueued(request=request, configuration=configuration))
         point = self._spec.space.encode(configuration)
         self._wanted[point] = configuration
         self._algorithm.enqueue([point])
@@ -83,20 +83,20 @@ class Dialogue:
 
     def tell(self) -> None:
         """Tell of what was evaluated since, in the order of trials."""
-        held = {trial.number for trial in held_back(self._history)}
+        history = self._history
+        held = {trial.number for trial in held_back(history)}
         observations = {
-            number: observation(trial.suggestion, evaluation, self._spec)
-            for number in self._history.untold
-            if (trial := self._history.trials[number]).suggestion is not None
-            and number not in self._told
-            and self._history.source(trial).number not in held
-            and (evaluation := self._history.evaluation(trial)) is not None
+            trial.number: observation(trial.suggestion, evaluation, self._spec)
+            for trial in history.to_tell
+            if history.source(trial).number not in held
+            and trial.suggestion is not None
+            and (evaluation := history.evaluation(trial)) is not None
         }
         if not observations:
             return
         fault_point("before-tell")
         self._algorithm.tell(list(observations.values()))
-        self._told.update(observations)
+        history.told.update(observations)
         self._nothing_to_ask = False
         fault_point("after-tell")
 
@@ -107,23 +107,22 @@ class Dialogue:
         if limit < 1 or self._nothing_to_ask or self._why_over() or not may_ask(history):
             return False
         # A shared score costs no evaluation, so the suggestions may be as many more.
-        self._algorithm.budget = spec.most_evaluations + sum(t.shares is not None for t in history.trials)
-        batch = self._algorithm.ask(limit)
+        budget = spec.most_evaluations + sum(t.shares is not None for t in history.trials)
+        batch = self._algorithm.ask(limit, budget=budget)
         self._nothing_to_ask = not batch
         if not batch:
             return False
         first = len(history.trials)
-        asked: list[dict[str, Any]] = []
+        asked: list[AskedTrial] = []
         if spec.include_base and not first:
-            asked.append({"suggestion": None, "point": None, "configuration": {}, "note": {}, "shares": None})
+            asked.append(AskedTrial(suggestion=None, point=None, configuration={}, note={}, shares=None))
         for suggestion in batch:
             asked.append(self._trial(suggestion, first + len(asked)))
-        self._append("state", state=self._algorithm.dump())
-        self._append("asked", limit=limit, trials=asked)
-        self._told.clear()
+        self._record.write(AskedState(state=self._algorithm.dump()))
+        self._record.write(Asked(limit=limit, trials=tuple(asked)))
         last = len(history.trials) - 1
         numbers = f"trial {last}" if first == last else f"trials {first}–{last}"
-        shared = sum(a["shares"] is not None for a in asked)
+        shared = sum(one.shares is not None for one in asked)
         self._say(f"asked for {numbers}" + (f" ({shared} known already)" if shared else ""))
         return True
 
@@ -158,18 +157,18 @@ class Dialogue:
             return f"{spec.algorithm} asked for no new configuration {fruitless} times in a row"
         return None
 
-    def _trial(self, suggestion: Suggestion, number: int) -> dict[str, Any]:
+    def _trial(self, suggestion: Suggestion, number: int) -> AskedTrial:
         """The record of a new trial; one whose configuration is known shares that one's score."""
         point = suggestion.point
         configuration = self._wanted.get(point) or self._spec.space.decode(point)
         first = self._known.setdefault(dumps(configuration), number)
-        return {
-            "suggestion": suggestion.id,
-            "point": list(point),
-            "configuration": configuration,
-            "note": suggestion.note,
-            "shares": None if first == number else first,
-        }
+        return AskedTrial(
+            suggestion=suggestion.id,
+            point=point,
+            configuration=configuration,
+            note=suggestion.note,
+            shares=None if first == number else first,
+        )
 
 
 def observation(suggestion: int, evaluation: Result, spec: StudySpec) -> Observation:

@@ -209,7 +209,7 @@ def open_chain(run: RunDirectory, *, as_launched: bool = False) -> Chain:
     """
     profile, _ = read_checked_profile(str(run.profile))
     history = History.replay(read(run.ledger, states=False))
-    return Chain(run, profile, history.created["token"], as_launched=as_launched)
+    return Chain(run, profile, history.created.token, as_launched=as_launched)
 
 
 def section(profile: ClusterProfile, place: str) -> MasterJob:

@@ -10,27 +10,48 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__, executors
+from orchestrator.algorithms.base import Algorithm
 from orchestrator.config.profile import ClusterProfile, resources
 from orchestrator.config.study import StudySpec
 from orchestrator.errors import InputError
-from orchestrator.master.lazy import Deferred
+from orchestrator.master.lazy import LazyAlgorithm
 from orchestrator.master.loop import Master
-from orchestrator.preflight.beginning import created, learnt
+from orchestrator.preflight.beginning import begin, new_algorithm
 from orchestrator.preflight.profiles import read_checked_profile
 from orchestrator.preflight.studies import prepared_inputs, read_launched_study
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.record.facts import Created, Resumed
 from orchestrator.record.history import History
 from orchestrator.record.ledger import Ledger, read
 from orchestrator.record.lock import MasterLock
 
 
-def create_run(
-    spec: StudySpec, profile: ClusterProfile, profile_path: Path, inputs: str = ""
-) -> RunDirectory:
+@dataclass(frozen=True)
+class Launched:
+    """A study whose run directory is there and whose master has not begun.
+
+    Attributes:
+        run: its directory.
+        spec: the study, validated.
+        profile: where it runs.
+        algorithm: new; what the study file wants it to know and to try is told already.
+        lines: what people are to know of that.
+    """
+
+    run: RunDirectory
+    spec: StudySpec
+    profile: ClusterProfile
+    algorithm: Algorithm
+    lines: tuple[str, ...]
+
+
+def launch(spec: StudySpec, profile: ClusterProfile, profile_path: Path, inputs: str = "") -> Launched:
     """Make the run directory with the ledger's first record; it appears whole or not at all.
 
     Args:
@@ -43,8 +64,8 @@ def create_run(
         InputError: it exists already, or cannot be made; or the algorithm, or a study to start from or to go
             on with, cannot be used.
     """
-    created(spec, budget=spec.most_evaluations, capacity=profile.slots)
-    learnt(spec)
+    algorithm = new_algorithm(spec, budget=spec.most_evaluations, capacity=profile.slots)
+    lines = begin(algorithm, spec)
     target = profile.runs_path / spec.name
     if target.exists():
         raise InputError(
@@ -58,9 +79,8 @@ def create_run(
         run = RunDirectory(building)
         run.study.write_text(spec.text, encoding="utf-8")
         shutil.copyfile(profile_path, run.profile)
-        ledger = Ledger(run.ledger)
-        ledger.append("created", **_created(spec, profile), inputs=inputs)
-        ledger.close()
+        with StudyRecord.open(run, new=True) as record:
+            record.write(_created(spec, profile, inputs))
         building.rename(target)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
@@ -68,7 +88,7 @@ def create_run(
             f"{error.filename or target}: cannot be written: {error.strerror}; "
             "`shared_dir` in the profile names where runs are kept"
         ) from error
-    return RunDirectory(target)
+    return Launched(RunDirectory(target), spec, profile, algorithm, tuple(lines))
 
 
 def drive(
@@ -76,15 +96,17 @@ def drive(
     say: Callable[[str], None],
     lock: MasterLock,
     *,
+    launched: Launched | None = None,
     as_launched: bool = False,
     once: bool = False,
 ) -> str | None:
     """Run the study's master here until the study ends; return why it did.
 
     Args:
-        run: of the study.
+        run: the study's directory.
         say: takes a line for people.
         lock: of the run, not taken yet.
+        launched: the study, if it was launched just now: what is known of it is not read again.
         as_launched: go on although the study's file says something else by now.
         once: do what can be done now; return None if the study goes on. A stopped study is not reopened.
 
@@ -98,79 +120,87 @@ def drive(
     with lock, _signals_interrupt():
         history = History.replay(read(run.ledger))
         if once and history.ended is not None:
-            return str(history.ended["message"])
-        spec = launched_study(run, history, check_original=not as_launched)
-        profile, _ = read_checked_profile(str(run.profile))
-        if not run.cancel_is_requested():
-            _check_inputs(run, spec, history)
-        ledger = Ledger(run.ledger)
-        try:
-            if history.ended is not None and history.ended["why"] == "done":
-                return str(history.ended["message"])
+            return history.ended.message
+        if launched is not None:
+            spec, profile = launched.spec, launched.profile
+        else:
+            spec = launched_study(run, history, check_original=not as_launched)
+            profile, _ = read_checked_profile(str(run.profile))
+            if not run.cancel_is_requested():
+                _check_inputs(run, spec, history)
+        with StudyRecord(Ledger(run.ledger), history) as record:
+            if history.ended is not None and history.ended.is_done:
+                return history.ended.message
             if history.trials and not once:
                 me = MasterProcess.current()
-                history.fold(ledger.append("resumed", host=me.host, pid=me.pid, version=__version__))
-            make = partial(created, spec, budget=spec.most_evaluations, capacity=profile.slots)
-            master = Master(
+                record.write(Resumed(host=me.host, pid=me.pid, version=__version__))
+            return Master(
                 run,
                 lock,
                 spec=spec,
                 profile=profile,
                 executor=executors.create(profile.scheduler, resources(profile), history.token_prefix),
-                algorithm=Deferred(make, spec) if once else make(),
-                ledger=ledger,
-                history=history,
+                algorithm=_algorithm(spec, profile, launched, once=once),
+                has_begun=launched is not None,
+                record=record,
                 say=say,
-            )
-            return master.run(once=once)
-        finally:
-            ledger.close()
+            ).run(once=once)
+
+
+def _algorithm(
+    spec: StudySpec, profile: ClusterProfile, launched: Launched | None, *, once: bool
+) -> Algorithm:
+    if launched is not None:
+        return launched.algorithm
+    make = partial(new_algorithm, spec, budget=spec.most_evaluations, capacity=profile.slots)
+    return LazyAlgorithm(make, spec) if once else make()
 
 
 def _check_inputs(run: RunDirectory, spec: StudySpec, history: History) -> None:
     """Raises: InputError: what the trials read is gone, or is not what it was at launch."""
-    if prepared_inputs(spec, run.cache, sources=False) != history.created["inputs"]:
+    if prepared_inputs(spec, run.cache, sources=False) != history.created.inputs:
         raise InputError(
             f"{run.path}: model, data or tasks were prepared anew since launch and are not what they were; "
             "scores would not compare: launch a study of another name"
         )
 
 
-def _created(spec: StudySpec, profile: ClusterProfile) -> dict[str, object]:
+def _created(spec: StudySpec, profile: ClusterProfile, inputs: str) -> Created:
     """What readers need to know of a study without reading its file; and the file, to go on from."""
-    return {
-        "study": spec.name,
-        "token": f"{spec.name[:24]}-{secrets.token_hex(3)}",
-        "seed": spec.seed,
-        "algorithm": spec.algorithm,
-        "objective": spec.objective.model_dump(mode="json"),
-        "budget": spec.budget.model_dump(mode="json"),
-        "scheduler": profile.scheduler,
-        "max_jobs": profile.max_jobs,
-        "pack": profile.pack,
-        "hosts": profile.hosts,
-        "gpus": profile.gpus,
-        "version": __version__,
-        "python": sys.version.split()[0],
-        "path": str(spec.path.absolute()),
-        "text": spec.text,
-        "promoted": [one.model_dump(mode="json") for one in spec.promoted],
-    }
+    return Created(
+        study=spec.name,
+        token=f"{spec.name[:24]}-{secrets.token_hex(3)}",
+        seed=spec.seed,
+        algorithm=spec.algorithm,
+        objective=spec.objective,
+        budget=spec.budget,
+        scheduler=profile.scheduler,
+        max_jobs=profile.max_jobs,
+        pack=profile.pack,
+        hosts=profile.hosts,
+        gpus=profile.gpus,
+        version=__version__,
+        python=sys.version.split()[0],
+        path=str(spec.path.absolute()),
+        text=spec.text,
+        promoted=spec.promoted,
+        inputs=inputs,
+    )
 
 
 def launched_study(run: RunDirectory, history: History, *, check_original: bool) -> StudySpec:
     """The study as the ledger holds it.
 
     Args:
-        run: of the study.
-        history: of the study.
+        run: the study's directory.
+        history: what its ledger says.
         check_original: also demand that the file it was launched from says the same.
 
     Raises:
         InputError: the run's copy, or the file it was launched from, says something else by now.
     """
-    launched = history.created["text"]
-    original = Path(history.created["path"])
+    launched = history.created.text
+    original = Path(history.created.path)
     for path in (run.study, original) if check_original else (run.study,):
         now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else launched
         if _meaning(now) != _meaning(launched):

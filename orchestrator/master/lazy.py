@@ -10,7 +10,7 @@ from orchestrator.config.study import StudySpec
 from orchestrator.space.parameter import Point
 
 
-class Deferred(Algorithm):
+class LazyAlgorithm(Algorithm):
     """Stands for an algorithm, and keeps what it is told until it is asked."""
 
     def __init__(self, make: Callable[[], Algorithm], spec: StudySpec) -> None:
@@ -20,10 +20,8 @@ class Deferred(Algorithm):
         self._kept: list[Callable[[Algorithm], None]] = []
         self._made: Algorithm | None = None
 
-    def ask(self, limit: int) -> list[Suggestion]:
-        algorithm = self._algorithm
-        algorithm.budget = self.budget
-        return algorithm.ask(limit)
+    def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
+        return self._algorithm.ask(limit, budget=budget)
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._keep(lambda algorithm: algorithm.tell(observations))

@@ -48,7 +48,7 @@ def run_link(
         with _ended_in(_seconds(chain)):
             ended = History.replay(read(run.ledger, states=False)).ended
             if follows and ended is not None:
-                why: str | None = str(ended["message"])
+                why: str | None = ended.message
             else:
                 own = chain.follow(number, say)
                 why = _driven(run, own, chain, say, as_launched=as_launched)

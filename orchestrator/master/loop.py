@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.algorithms.base import Algorithm
 from orchestrator.attempts.attempts import Attempts
@@ -21,13 +20,14 @@ from orchestrator.config.profile import ClusterProfile
 from orchestrator.config.study import StudySpec
 from orchestrator.errors import SchedulerError, StudyStopped
 from orchestrator.executors.base import Executor
-from orchestrator.master.ask_tell import Dialogue
+from orchestrator.master.ask_tell import AskTell
 from orchestrator.master.retention import Retention
 from orchestrator.master.setup_faults import held_back, why_stopped
 from orchestrator.record import requests
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History, Trial
-from orchestrator.record.ledger import Ledger
+from orchestrator.record.facts import Ended, Reopened, Why
+from orchestrator.record.history import Trial
 from orchestrator.record.lock import MasterLock
 from orchestrator.record.summary import values_text
 
@@ -35,7 +35,7 @@ _WAIT_S = 0.002  # a trial, between two looks at result files: a shared filesyst
 
 
 class Master:
-    """Runs a study. The caller holds the run's lock and has written the record `created`."""
+    """Runs a study. The caller holds the run's lock; the record says at least what the study is."""
 
     def __init__(
         self,
@@ -46,28 +46,38 @@ class Master:
         profile: ClusterProfile,
         executor: Executor,
         algorithm: Algorithm,
-        ledger: Ledger,
-        history: History,
+        has_begun: bool = False,
+        record: StudyRecord,
         say: Callable[[str], None],
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
+        """Args:
+        run: the study's directory.
+        lock: of the run, taken.
+        spec: the study.
+        profile: where it runs.
+        executor: submits to the scheduler that the profile names.
+        algorithm: new.
+        has_begun: it was told already what the study file wants it to know and to try.
+        record: the study so far, which all that happens is added to.
+        say: takes a line for people.
+        wait: sleeps so many seconds.
+        """
         self._run, self._spec, self._profile = run, spec, profile
-        self._ledger, self._history, self._lock = ledger, history, lock
+        self._has_begun = has_begun
+        self._record, self._history, self._lock = record, record.history, lock
         self._say, self._wait = say, wait
-        self._dialogue = Dialogue(
-            algorithm, spec, history, self._append, slots=profile.slots, pack=profile.pack, say=say
-        )
+        self._search = AskTell(algorithm, spec, record, slots=profile.slots, pack=profile.pack, say=say)
         self._attempts = Attempts(
             run,
             spec=spec,
             profile=profile,
             executor=executor,
-            history=history,
-            append=self._append,
+            record=record,
             say=say,
             wait=wait,
         )
-        self._retention = Retention(run, spec, history, self._append, say)
+        self._retention = Retention(run, spec, record, say)
 
     def run(self, *, once: bool = False) -> str | None:
         """Search until the study ends; return why it did.
@@ -87,8 +97,8 @@ class Master:
                     self._cancel()
                     continue
                 self._take_requests()
-                self._dialogue.tell()
-                if self._dialogue.ask():
+                self._search.tell()
+                if self._search.ask():
                     continue  # what shares a score can be told at once, and leaves its slot free
                 if self._history.open_trials:
                     if self._attempts.step():
@@ -102,8 +112,8 @@ class Master:
                 else:
                     self._retention.sweep(last=True)
                     self._attempts.clear()
-                    self._append("ended", why="done", message=self._dialogue.why_silent)
-                    return self._dialogue.why_silent
+                    self._record.write(Ended(why=Why.DONE, message=self._search.why_silent))
+                    return self._search.why_silent
         except OSError as error:  # the disk is full, or the shared filesystem away
             raise StudyStopped(
                 f"{error.filename or self._run.path}: {error.strerror or error}; "
@@ -113,11 +123,11 @@ class Master:
     # -- taking up ------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        self._dialogue.take_up()
+        self._search.take_up(has_begun=self._has_begun)
         if (ended := self._history.ended) is not None:
-            held = held_back(self._history) if ended["why"] == "failed" else []
+            held = held_back(self._history) if ended.why is Why.FAILED else []
             numbers = sorted(trial.number for trial in held)
-            self._append("reopened", trials=numbers)
+            self._record.write(Reopened(trials=tuple(numbers)))
             if numbers:
                 self._say(f"trying again, hoping that it is mended: trials {', '.join(map(str, numbers))}")
         self._attempts.recover()
@@ -131,7 +141,7 @@ class Master:
                 if configuration is None:
                     self._say(f"{request}: asks for no configuration of this study, passed over")
                 else:
-                    self._dialogue.enqueue(request.name, configuration)
+                    self._search.enqueue(request.name, configuration)
                     self._say(f"enqueued: {values_text(configuration)}")
             request.unlink(missing_ok=True)
 
@@ -144,7 +154,7 @@ class Master:
             self._say(f"the scheduler did not cancel, asking again: {error}")
             self._wait(5.0)
             return
-        self._append("ended", why="cancelled", message="by `orchestrator cancel`")
+        self._record.write(Ended(why=Why.CANCELLED, message="by `orchestrator cancel`"))
         self._run.cancel_request.unlink(missing_ok=True)
         raise StudyStopped(f"cancelled; to go on after all: `orchestrator resume {self._run.path}`")
 
@@ -154,8 +164,5 @@ class Master:
         assert last is not None
         message = why_stopped(self._history, held, self._run.attempt(last.trial, last.attempt) / "log.out")
         message += f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
-        self._append("ended", why="failed", message=message)
+        self._record.write(Ended(why=Why.FAILED, message=message))
         raise StudyStopped(message)
-
-    def _append(self, kind: str, **fields: Any) -> None:
-        self._history.fold(self._ledger.append(kind, **fields))

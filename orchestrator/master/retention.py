@@ -16,17 +16,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.attempts.submission import Append
 from orchestrator.config.study import StudySpec
 from orchestrator.contract.evaluation import LitGPTEvaluation
 from orchestrator.contract.result import Failure
 from orchestrator.errors import StudyStopped
 from orchestrator.master.setup_faults import held_back
+from orchestrator.record.book import StudyRecord
 from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History
+from orchestrator.record.facts import Noted
+from orchestrator.record.history import End
 from orchestrator.record.summary import kept
 
-_MAY_RUN_ON = (Failure.LOST, Failure.HOST_FAULT, "superseded")
+_MAY_RUN_ON = (Failure.LOST, Failure.HOST_FAULT, End.SUPERSEDED)
 _CANNOT = "what trials that are not needed have trained cannot be removed, and takes space: "
 
 
@@ -39,18 +40,16 @@ class Retention:
         self,
         run: RunDirectory,
         spec: StudySpec,
-        history: History,
-        append: Append,
+        record: StudyRecord,
         say: Callable[[str], None],
     ) -> None:
         """Args:
-        run: of the study.
+        run: the study's directory.
         spec: the study.
-        history: the study so far, which `append(kind, **fields)` adds to.
-        append: see there.
+        record: the study so far, which a note is added to.
         say: takes a line for people.
         """
-        self._run, self._history, self._append, self._say = run, history, append, say
+        self._run, self._record, self._history, self._say = run, record, record.history, say
         self._count = spec.keep_adapters
         # A command's checkpoint is the user's own.
         self._is_ours = isinstance(spec.evaluation, LitGPTEvaluation)
@@ -89,7 +88,7 @@ class Retention:
             return
         text = f"{_CANNOT}{error.filename or self._run.path}: {error.strerror or error}"
         with contextlib.suppress(StudyStopped):  # a full disk is told where it hinders
-            self._append("noted", text=text)
+            self._record.write(Noted(text=text))
         self._say(text)
 
 

@@ -16,7 +16,7 @@ from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 
 
-def created(spec: StudySpec, *, budget: int, capacity: int) -> Algorithm:
+def new_algorithm(spec: StudySpec, *, budget: int, capacity: int) -> Algorithm:
     """Return the study's algorithm, new.
 
     Raises:
@@ -86,10 +86,10 @@ def history_of(path: Path) -> History:
 
 def _scores_of(path: Path, spec: StudySpec) -> tuple[list[KnownScore], list[str]]:
     history = history_of(path)
-    theirs, ours = history.created["objective"], spec.objective
-    if (theirs["metric"], theirs["direction"]) != (ours.metric, ours.direction):
+    theirs, ours = history.created.objective, spec.objective
+    if (theirs.metric, theirs.direction) != (ours.metric, ours.direction):
         raise InputError(
-            f"{path}: its objective is to {theirs['direction']} {theirs['metric']}, "
+            f"{path}: its objective is to {theirs.direction} {theirs.metric}, "
             f"this study's to {ours.direction} {ours.metric}: their scores do not compare"
         )
     known, outside = [], 0
@@ -109,7 +109,7 @@ def _scores_of(path: Path, spec: StudySpec) -> tuple[list[KnownScore], list[str]
         )
     beyond = f", {outside} outside this space" if outside else ""
     lines = [f"warm start from {path}: {len(known)} scores taken{beyond}"]
-    if differing := differing_keys(history.created["text"], spec.text):
+    if differing := differing_keys(history.created.text, spec.text):
         lines.append(
             f"warm start from {path}: its [evaluation] differs in {', '.join(differing)}: "
             "scores may not compare"

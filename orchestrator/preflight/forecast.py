@@ -10,7 +10,7 @@ from orchestrator.algorithms.base import Observation, Suggestion
 from orchestrator.config.profile import ClusterProfile
 from orchestrator.config.study import StudySpec
 from orchestrator.contract.assignment import Configuration
-from orchestrator.preflight.beginning import begin, created
+from orchestrator.preflight.beginning import begin, new_algorithm
 
 # A model's fits would take minutes here: BaMSOO sweeps about as SOO does, the others fill the slots.
 _SIMPLE = {"bamsoo": "soo", "fullsweep": "random", "bo": "random", "tpe": "random", "mads": "random"}
@@ -64,7 +64,7 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
 def _algorithm(name: str, spec: StudySpec, profile: ClusterProfile, budget: int) -> algorithms.Algorithm:
     capacity = profile.slots
     if name == spec.algorithm:
-        return created(spec, budget=budget, capacity=capacity)
+        return new_algorithm(spec, budget=budget, capacity=capacity)
     return algorithms.create(name, spec.space, seed=spec.seed, budget=budget, capacity=capacity)
 
 

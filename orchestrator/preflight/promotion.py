@@ -121,7 +121,7 @@ def _differences(
         return [f"trial {one.trial}: {what}: at most one epoch, and batches that its samples fill, do not"]
     if theirs == lineage(spec.evaluation, one.configuration, one.seed, prepared):
         return []
-    keys = [key for key in differing_keys(history.created["text"], spec.text) if key not in FREE]
+    keys = [key for key in differing_keys(history.created.text, spec.text) if key not in FREE]
     what = f"[evaluation] differs in {', '.join(keys)}" if keys else "model or data are not the same"
     return [f"{what}: only {', '.join(sorted(FREE))} may differ"]
 

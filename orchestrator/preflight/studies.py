@@ -15,7 +15,7 @@ from orchestrator import algorithms, executors
 from orchestrator.config.profile import ClusterProfile, resources
 from orchestrator.config.space_section import WRONG, Entries
 from orchestrator.config.study import Knowledge, StudySpec, Wanted, read_study
-from orchestrator.contract.assignment import Promoted, Value
+from orchestrator.contract.assignment import Value
 from orchestrator.contract.evaluation import (
     HYPERPARAMETERS,
     REQUIRED_HYPERPARAMETERS,
@@ -55,8 +55,8 @@ def read_launched_study(run: RunDirectory, history: History) -> StudySpec:
     Raises:
         InputError: with every problem of the file.
     """
-    spec = read_checked_study(run.study, Path(history.created["path"]).parent)
-    return replace(spec, promoted=tuple(Promoted(**one) for one in history.created.get("promoted", ())))
+    spec = read_checked_study(run.study, Path(history.created.path).parent)
+    return replace(spec, promoted=history.created.promoted)
 
 
 def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile, Path]:

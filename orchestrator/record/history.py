@@ -1,38 +1,34 @@
-"""What a ledger says, folded record by record into the state of a study.
+"""What a ledger says, folded fact by fact into the state of a study.
 
-The master folds each record it writes, and a reader those it finds: both see the same. The kinds of record:
+The master folds each fact it writes, and a reader those it finds: both see the same. `facts` says what they
+mean.
 
-created     what the study is: its text, profile, name of its jobs, versions
-state       the algorithm after asking, with its random generator (written before what it asked for)
-asked       what it asked for, at most `limit`: trials with point and configuration, and of which trial each
-            shares the score
-submitting  these attempts are about to be submitted under this token
-submitted   … and these are their jobs; null: none exists, and none can ever start
-refused     … or no job came of it, for the scheduler would not have them: as if it had not been
-withdrawn   a job that waited was taken back before it started
-failed      an attempt ended without an evaluation, and another one follows
-evaluated   a trial's outcome, from that attempt; `copies`: the processes that were at it, if more than one
-reopened    a stopped study goes on; these evaluated trials are tried again: what made them fail is mended
-ended       the study is over, or stopped, and why
-enqueued    a configuration that a person wants tried, from that request file
-noted       what people are to be told once, by whichever master or tick comes first
-resumed     a master took up the study
-
-Whatever is evaluated has been told to the algorithm before it is asked again. So the last `state` that an
-`asked` follows holds every evaluation before it, and `untold` is what a master has to tell, or still to see.
+Whatever is evaluated has been told to the algorithm before it is asked again. So the last state that an
+`Asked` follows holds every evaluation before it, and `untold` is what a master has to tell, or still to see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Failure, Metric, Outcome, Result
+from orchestrator.contract.result import Failure, Result
 from orchestrator.errors import LedgerCorrupt
-from orchestrator.record.ledger import Record
+from orchestrator.record import facts
+from orchestrator.record.facts import Entry
+from orchestrator.record.ledger import Line
 from orchestrator.space.parameter import Point
+
+
+class End(StrEnum):
+    """How an attempt ended that did not fail."""
+
+    EVALUATED = "evaluated"  # its trial has its outcome from it, be that a failure
+    SUPERSEDED = "superseded"  # … from another attempt, that had been given up
+    WITHDRAWN = "withdrawn"  # its job was taken back before it started, or never was
 
 
 @dataclass
@@ -45,7 +41,7 @@ class Attempt:
     walltime_min: float | None = None  # None: that of the profile
     pack: int = 1  # attempts that share its job, at most
     job: str | None = None  # None: the scheduler has not answered yet
-    ended: str | None = None  # how: "evaluated", "superseded", "withdrawn", or a failure class
+    ended: End | Failure | None = None  # how; None: it is under way
     host: str = ""  # as the scheduler calls it; known when the attempt has ended
     started_at: float | None = None  # … of which the job itself has to tell
     ended_at: float | None = None
@@ -87,10 +83,13 @@ class Trial:
 class History:
     """The state of a study."""
 
-    created: Record = field(default_factory=dict)
+    _created: facts.Created | None = None
     trials: list[Trial] = field(default_factory=list)  # by number
     state: dict[str, Any] | None = None  # of the algorithm, after the last ask
-    untold: list[int] = field(default_factory=list)  # trials whose outcome is not in that state, by number
+    untold: list[int] = field(default_factory=list)  # trials whose outcome is not in that state, by number …
+    told: set[int] = field(
+        default_factory=set, compare=False
+    )  # … and of these, what its algorithm was told since
     enqueued: list[Configuration] = field(default_factory=list)  # … and requests that are not
     requests: dict[str, Configuration] = field(default_factory=dict)  # by name, those that were taken up
     evaluations: list[int] = field(default_factory=list)  # trials in the order of their evaluation
@@ -101,31 +100,45 @@ class History:
     )  # unanswered: token -> attempts
     submission_count: int = 0
     notes: list[str] = field(default_factory=list)
-    ended: Record | None = None
+    ended: facts.Ended | None = None
     _state: dict[str, Any] | None = None  # of an ask that is not recorded yet
 
     @classmethod
-    def replay(cls, records: Iterable[Record]) -> History:
+    def replay(cls, lines: Iterable[Line]) -> History:
+        """Return what the lines of a ledger come to.
+
+        Raises:
+            LedgerCorrupt: there is none, or one cannot stand where it does.
+        """
         history = cls()
-        for record in records:
-            history.fold(record)
-        if not history.created:
+        for line in lines:
+            history.fold(Entry.of(line))
+        if history._created is None:
             raise LedgerCorrupt("the ledger is empty: it was cut by another hand; restore it from a copy")
         return history
 
-    def fold(self, record: Record) -> None:
-        """Take in one record.
+    def fold(self, entry: Entry) -> None:
+        """Take in one fact.
 
         Raises:
-            LedgerCorrupt: no such record can stand here.
+            LedgerCorrupt: no such fact can stand here.
         """
         try:
-            getattr(self, f"_fold_{record['kind']}")(record)
+            self._fold(entry.fact, entry.at)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise LedgerCorrupt(
-                f"record {record['seq']} of the ledger ({record['kind']}) cannot stand there: {error!r}; "
-                "it was changed by another hand, or written by a newer version"
-            ) from error
+            raise facts.misplaced(entry.seq, entry.fact.kind, error) from error
+
+    @property
+    def created(self) -> facts.Created:
+        """What the study is: the ledger's first fact."""
+        assert self._created is not None, "a history is asked once its ledger has begun"
+        return self._created
+
+    @property
+    def to_tell(self) -> list[Trial]:
+        """Trials of the search whose outcome is known and has not been told to the algorithm, by number."""
+        new = (self.trials[number] for number in self.untold if number not in self.told)
+        return [t for t in new if t.suggestion is not None and self.evaluation(t) is not None]
 
     def source(self, trial: Trial) -> Trial:
         """The trial whose evaluation stands for this one's: itself, unless it shares."""
@@ -137,7 +150,7 @@ class History:
     @property
     def token_prefix(self) -> str:
         """What the tokens of this run's submissions, and of no other, start with."""
-        return f"{self.created['token']}-"
+        return f"{self.created.token}-"
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -154,100 +167,86 @@ class History:
         """Trials that count against the budget: the base model and shared scores are free."""
         return [t for t in self.trials if t.shares is None and t.suggestion is not None]
 
-    def _fold_created(self, record: Record) -> None:
-        for needed in ("study", "token", "objective", "budget"):
-            record[needed]  # a KeyError says what is missing
-        self.created = record
+    def _fold(self, fact: facts.Fact, at: float) -> None:  # noqa: C901, PLR0912 - a line or two for each kind
+        match fact:
+            case facts.Created():
+                self._created = fact
+            case facts.AskedState():
+                self._state = fact.state
+            case facts.Asked():
+                self._fold_asked(fact, at)
+            case facts.Submitting():
+                self._fold_submitting(fact, at)
+            case facts.Submitted():
+                for (trial, number), job in zip(self.submissions.pop(fact.token), fact.jobs, strict=True):
+                    attempt = self._attempt(trial, number)
+                    attempt.job = job
+                    if job is None:
+                        attempt.ended = End.WITHDRAWN
+            case facts.Refused():
+                for trial, _ in self.submissions.pop(fact.token):
+                    self.trials[trial].attempts.pop()
+            case facts.Withdrawn():
+                self._attempt(fact.trial, fact.attempt).ended = End.WITHDRAWN
+            case facts.Failed():
+                attempt = self._attempt(fact.trial, fact.attempt)
+                attempt.ended, attempt.ended_at, attempt.host = fact.failure, at, fact.host
+                attempt.started_at, attempt.trained = fact.started_at, fact.trained
+            case facts.Evaluated():
+                self._fold_evaluated(fact, at)
+            case facts.Reopened():
+                self.ended = None
+                for number in fact.trials:
+                    self.trials[number].evaluation = self.trials[number].evaluated_at = None
+                    self.evaluations.remove(number)
+            case facts.Ended():
+                self.ended = fact
+            case facts.Enqueued():
+                self.enqueued.append(fact.configuration)
+                self.requests[fact.request] = fact.configuration
+            case facts.Noted():
+                self.notes.append(fact.text)
 
-    def _fold_state(self, record: Record) -> None:
-        self._state = record["state"]
+    def _attempt(self, trial: int, number: int) -> Attempt:
+        return self.trials[trial].attempts[number - 1]
 
-    def _fold_asked(self, record: Record) -> None:
+    def _fold_asked(self, asked: facts.Asked, at: float) -> None:
         self.state = self._state
         self.enqueued = []
+        self.told.clear()
         self.untold = [n for n in self.untold if self.evaluation(self.trials[n]) is None]
-        for asked in record["trials"]:
+        for new in asked.trials:
             self.untold.append(len(self.trials))
             self.trials.append(
                 Trial(
                     number=len(self.trials),
                     ask=self.asks,
-                    suggestion=asked["suggestion"],
-                    point=None if asked["point"] is None else tuple(asked["point"]),
-                    configuration=asked["configuration"],
-                    note=asked["note"],
-                    shares=asked["shares"],
-                    asked_at=record["at"],
+                    suggestion=new.suggestion,
+                    point=new.point,
+                    configuration=new.configuration,
+                    note=new.note,
+                    shares=new.shares,
+                    asked_at=at,
                 )
             )
         self.asks += 1
         self.wave = len(self.open_trials)
 
-    def _fold_submitting(self, record: Record) -> None:
-        token = record["token"]
+    def _fold_submitting(self, submitting: facts.Submitting, at: float) -> None:
         self.submission_count += 1
-        self.submissions[token] = [(trial, attempt) for trial, attempt in record["attempts"]]
-        for trial, attempt in self.submissions[token]:
-            new = Attempt(attempt, token, record["at"], record.get("walltime_min"), record.get("pack", 1))
+        self.submissions[submitting.token] = list(submitting.attempts)
+        for trial, number in submitting.attempts:
+            new = Attempt(number, submitting.token, at, submitting.walltime_min, submitting.pack)
             self.trials[trial].attempts.append(new)
 
-    def _fold_submitted(self, record: Record) -> None:
-        for (trial, number), job in zip(self.submissions.pop(record["token"]), record["jobs"], strict=True):
-            attempt = self.trials[trial].attempts[number - 1]
-            attempt.job = job
-            if job is None:
-                attempt.ended = "withdrawn"
-
-    def _fold_refused(self, record: Record) -> None:
-        for trial, _ in self.submissions.pop(record["token"]):
-            self.trials[trial].attempts.pop()
-
-    def _fold_withdrawn(self, record: Record) -> None:
-        self.trials[record["trial"]].attempts[record["attempt"] - 1].ended = "withdrawn"
-
-    def _fold_failed(self, record: Record) -> None:
-        attempt = self.trials[record["trial"]].attempts[record["attempt"] - 1]
-        attempt.ended, attempt.ended_at = record["failure"], record["at"]
-        attempt.host = record.get("host", "")
-        attempt.started_at = record.get("started_at")
-        attempt.trained = record.get("trained", 0.0)
-
-    def _fold_evaluated(self, record: Record) -> None:
-        trial = self.trials[record["trial"]]
-        trial.evaluation = _evaluation(record["evaluation"])
-        trial.evaluated_at = record["at"]
+    def _fold_evaluated(self, evaluated: facts.Evaluated, at: float) -> None:
+        trial, evaluation = self.trials[evaluated.trial], evaluated.evaluation
+        trial.evaluation, trial.evaluated_at = evaluation, at
         self.evaluations.append(trial.number)
         for attempt in trial.attempts:
-            if attempt.number == record["attempt"]:  # even if it was given up as lost
-                attempt.ended, attempt.ended_at = "evaluated", trial.evaluation.ended_at or record["at"]
-                attempt.host = record.get("host", "") or trial.evaluation.host
-                attempt.started_at = trial.evaluation.started_at
+            if attempt.number == evaluated.attempt:  # even if it was given up as lost
+                attempt.ended, attempt.ended_at = End.EVALUATED, evaluation.ended_at or at
+                attempt.host = evaluated.host or evaluation.host
+                attempt.started_at = evaluation.started_at
             elif attempt.ended is None:
-                attempt.ended, attempt.ended_at = "superseded", record["at"]
-
-    def _fold_reopened(self, record: Record) -> None:
-        self.ended = None
-        for number in record["trials"]:
-            self.trials[number].evaluation = self.trials[number].evaluated_at = None
-            self.evaluations.remove(number)
-
-    def _fold_ended(self, record: Record) -> None:
-        self.ended = record
-
-    def _fold_enqueued(self, record: Record) -> None:
-        self.enqueued.append(record["configuration"])
-        self.requests[record["request"]] = record["configuration"]
-
-    def _fold_noted(self, record: Record) -> None:
-        self.notes.append(record["text"])
-
-    def _fold_resumed(self, _: Record) -> None:
-        pass  # for people
-
-
-def _evaluation(content: dict[str, Any]) -> Result:
-    """The evaluation in a record, which was validated when it was written: `status` reads 500 of them."""
-    metrics = {name: Metric.model_construct(**value) for name, value in content.get("metrics", {}).items()}
-    failure = None if content.get("failure") is None else Failure(content["failure"])
-    outcome = Outcome(content["outcome"])
-    return Result.model_construct(**content | {"metrics": metrics, "failure": failure, "outcome": outcome})
+                attempt.ended, attempt.ended_at = End.SUPERSEDED, at

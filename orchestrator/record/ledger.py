@@ -20,10 +20,10 @@ from orchestrator.contract.files import dumps
 from orchestrator.errors import LedgerCorrupt, StudyStopped
 from orchestrator.record.faults import fault_point
 
-Record = dict[str, Any]
+Line = dict[str, Any]
 
 
-def read(path: Path, *, states: bool = True) -> Iterator[Record]:
+def read(path: Path, *, states: bool = True) -> Iterator[Line]:
     """Yield the whole records of a ledger, in order.
 
     Args:
@@ -63,7 +63,7 @@ class Ledger:
         self._file = path.open("ab", buffering=0)
         self._file.truncate(self._end)
 
-    def append(self, kind: str, **fields: Any) -> Record:
+    def append(self, kind: str, **fields: Any) -> Line:
         """Write one record and wait until it is on disk.
 
         Raises:
@@ -93,7 +93,7 @@ class Ledger:
         self._file.close()
 
 
-def _parsed(line: bytes, number: int, path: Path) -> Record:
+def _parsed(line: bytes, number: int, path: Path) -> Line:
     try:
         record = json.loads(line)
         if record["seq"] == number and record["kind"]:

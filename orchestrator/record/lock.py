@@ -113,3 +113,9 @@ class Link:
             return cls(**json.loads(run.master_job_file.read_text()))
         except FileNotFoundError:
             return None
+
+
+def is_resumed(run: RunDirectory) -> bool:
+    """Whether a master is there, or its job waits; the ledger says so only once it has begun."""
+    link = Link.newest(run)
+    return run.master_is_running() or (link is not None and link.job != "")

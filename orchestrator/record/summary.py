@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.result import Metric, Outcome, Result
+from orchestrator.record.directory import RunDirectory
 from orchestrator.record.history import History, Trial
+from orchestrator.record.ledger import read
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class Summary:
 
     @property
     def metric(self) -> str:
-        return str(self.history.created["objective"]["metric"])
+        return self.history.created.objective.metric
 
     @property
     def reported(self) -> list[str]:
-        return [str(name) for name in self.history.created["objective"]["report"] if name != self.metric]
+        return list(self.history.created.objective.metrics[1:])
 
     def objective(self, trial: Trial) -> Metric | None:
         """The trial's value of the objective, in the user's sign; None if it failed or is not there yet."""
@@ -39,7 +41,7 @@ class Summary:
 
     def ranked(self, trials: list[Trial]) -> list[Trial]:
         """Those with a value of the objective, the best first, the earlier first of equals."""
-        sign = 1.0 if self.history.created["objective"]["direction"] == "maximize" else -1.0
+        sign = self.history.created.objective.sign
         scored = [(sign * value.value, t) for t in trials if (value := self.objective(t)) is not None]
         return [t for _, t in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
 
@@ -66,20 +68,19 @@ class Summary:
     @property
     def budget(self) -> int | None:
         """Evaluations asked for; None if only GPU-hours are."""
-        evaluations = self.history.created["budget"]["evaluations"]
-        return None if evaluations is None else int(evaluations)
+        return self.history.created.budget.evaluations
 
     @property
     def host_hours(self) -> float:
         """Host-hours that evaluations ran; attempts that left no result are not in it."""
         ran = [(e, _pack(t, e)) for t in self.history.trials if (e := t.evaluation) is not None]
         seconds = sum(duration_s(evaluation) / pack for evaluation, pack in ran)
-        return seconds / 3600 * int(self.history.created["hosts"])
+        return seconds / 3600 * self.history.created.hosts
 
     @property
     def gpu_hours(self) -> float:
         """GPU-hours of the same."""
-        return self.host_hours * int(self.history.created["gpus"])
+        return self.host_hours * self.history.created.gpus
 
     @property
     def spent_text(self) -> str:
@@ -103,7 +104,7 @@ class Summary:
         typical = statistics.median((t.evaluated_at or 0.0) - t.attempts[-1].submitted_at for t in done)
         running = [t for t in self.history.open_trials if t.attempt is not None]
         ahead = self.budget - self.evaluated - len(running)
-        slots = int(self.history.created["max_jobs"]) * int(self.history.created.get("pack", 1))
+        slots = self.history.created.max_jobs * self.history.created.pack
         waves = math.ceil(max(0, ahead) / slots)
         starts = (a.submitted_at for t in running if (a := t.attempt) is not None)
         under_way = max((typical - (time.time() - start) for start in starts), default=0.0)
@@ -171,3 +172,8 @@ def kept(history: History, count: int) -> list[Trial]:
     """The trials whose adapters stay: the `count` best, the earlier first of equals."""
     summary = Summary(history)
     return summary.ranked(history.spent)[:count]
+
+
+def look(run: RunDirectory) -> Summary:
+    """The study as its ledger says now; the algorithm's states are passed over."""
+    return Summary(History.replay(read(run.ledger, states=False)))

@@ -109,6 +109,6 @@ def facts(
         "prompt_style": evaluation.prompt_style,
         "precision": evaluation.precision,
         "quantize": evaluation.quantize,
-        "digests": {"inputs": history.created["inputs"], "adapter": chosen.digest},
+        "digests": {"inputs": history.created.inputs, "adapter": chosen.digest},
         "versions": {k: v for k, v in chosen.evaluation.versions.items() if k not in _DIGESTS},
     }

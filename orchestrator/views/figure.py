@@ -19,7 +19,7 @@ def draw_progress(summary: Summary, path: Path) -> None:
 
     Failures have no value: they are marked at the worse edge.
     """
-    minimized = summary.history.created["objective"]["direction"] == "minimize"
+    minimized = summary.history.created.objective.direction == "minimize"
     own = summary.history.spent
     scored = [(t.number, value) for t in own if (value := summary.objective(t)) is not None]
     failed = [t.number for t in own if t.evaluation is not None and t.evaluation.failure is not None]
@@ -46,7 +46,7 @@ def draw_progress(summary: Summary, path: Path) -> None:
         axes.axhline(value.value, color="#999999", ls="--", label="base model")
     better = "lower" if minimized else "higher"
     axes.set(xlabel="trial", ylabel=f"{summary.metric} ({better} is better)")
-    axes.set_title(str(summary.history.created["study"]))
+    axes.set_title(summary.history.created.study)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, frameon=False)  # inside, its marks pass for data

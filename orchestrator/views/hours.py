@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from orchestrator.contract.result import Result
-from orchestrator.record.history import Attempt, History, Trial
+from orchestrator.record.history import Attempt, End, History, Trial
 
 # Stages of an evaluation; a command or a function is trained and scored in one.
 _TRAIN = ("train", "command", "function")
@@ -55,11 +55,11 @@ def hours(history: History) -> Hours:
     for trial in history.trials:
         trained = 0.0
         for attempt in trial.attempts:
-            if attempt.ended not in (None, "withdrawn"):
+            if attempt.ended not in (None, End.WITHDRAWN):
                 seconds += _seconds(trial, attempt, goes_on=attempt.trained > trained) * (1 / attempt.pack)
                 trained = max(trained, attempt.trained)
     seconds += Hours(other=_idle_s(history))
-    return seconds * (int(history.created["hosts"]) / 3600)
+    return seconds * (history.created.hosts / 3600)
 
 
 def _idle_s(history: History) -> float:

@@ -82,7 +82,7 @@ def facts(
     """What `queue --json` prints; `waiting`: what `without_job` says."""
     spent = hours(summary.history)
     return {
-        "study": summary.history.created["study"],
+        "study": summary.history.created.study,
         "jobs": list(rows),
         "waiting": waiting,
         "master_jobs": list(masters),

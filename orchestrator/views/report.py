@@ -63,12 +63,12 @@ def _column(name: str, kind: str) -> str:
 def _markdown(summary: Summary) -> str:
     history = summary.history
     created, best = history.created, summary.incumbent
-    minimized = created["objective"]["direction"] == "minimize"
+    minimized = created.objective.direction == "minimize"
     lines = [
-        f"# {created['study']}",
+        f"# {created.study}",
         "",
         (
-            f"{created['algorithm']}, seed {created['seed']}, {summary.evaluated} evaluations "
+            f"{created.algorithm}, seed {created.seed}, {summary.evaluated} evaluations "
             f"({summary.failed} failed), {summary.spent_text}; "
             f"{summary.metric} is {'minimized' if minimized else 'maximized'}."
         ),
@@ -77,7 +77,7 @@ def _markdown(summary: Summary) -> str:
     if history.ended is None:
         lines += ["The study has not ended: this is where it stands.", ""]
     else:
-        lines += [f"Ended: {history.ended['message']}.", ""]
+        lines += [f"Ended: {history.ended.message}.", ""]
     if best is not None:
         lines += [
             "## Best configuration",

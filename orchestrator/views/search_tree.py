@@ -85,14 +85,14 @@ class Partition:
         state: dict[str, Any] = _ROOT if history.state is None else history.state
         if "tree" not in state:
             raise InputError(
-                f"study {history.created['study']}: its algorithm, {history.created['algorithm']}, keeps no "
+                f"study {history.created.study}: its algorithm, {history.created.algorithm}, keeps no "
                 "tree to show; fullsweep, bamsoo and soo do"
             )
         self._tree = Tree(space.dimension, space.divisible)
         self._tree.replay(state["tree"]["expanded"])
         self._sources, self._bounds = state["tree"]["sources"], state["tree"]["bounds"]
         self._places = dict(state.get("places", []))
-        self._sign = 1 if history.created["objective"]["direction"] == "maximize" else -1
+        self._sign = history.created.objective.sign
         self._trials = {trial.suggestion: trial for trial in history.trials}
         parents = np.repeat(np.array(self._tree.expanded, dtype=np.int64), K)
         self._parents = [None, *parents.tolist()]
@@ -154,9 +154,9 @@ class Partition:
         """Everything in JSON values: what `tree --json` prints."""
         history = self.summary.history
         return {
-            "study": history.created["study"],
-            "algorithm": history.created["algorithm"],
-            "objective": history.created["objective"],
+            "study": history.created.study,
+            "algorithm": history.created.algorithm,
+            "objective": history.created.objective.model_dump(mode="json"),
             "incumbent": {
                 "trial": self.incumbent.number,
                 "value": value.value if (value := self.summary.objective(self.incumbent)) else None,

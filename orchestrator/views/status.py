@@ -11,10 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.contract.result import Failure
 from orchestrator.record.directory import RunDirectory
+from orchestrator.record.facts import Why
 from orchestrator.record.history import History, Trial
-from orchestrator.record.ledger import read
-from orchestrator.record.lock import Link
+from orchestrator.record.lock import Link, is_resumed
 from orchestrator.record.summary import (
     Summary,
     configuration_text,
@@ -28,23 +29,18 @@ from orchestrator.record.summary import (
 STYLES = {"ok": "green", "running": "cyan", "submitted": "cyan", "shared": "dim", "waiting": "dim"}
 
 
-def look(run: RunDirectory) -> Summary:
-    """The study as its ledger says now; the algorithm's states are passed over."""
-    return Summary(History.replay(read(run.ledger, states=False)))
-
-
 def facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
     """The study in JSON values: what `status --json` prints."""
     history = summary.history
     return {
-        "study": history.created["study"],
+        "study": history.created.study,
         "run": str(run.path),
-        "algorithm": history.created["algorithm"],
-        "objective": history.created["objective"],
+        "algorithm": history.created.algorithm,
+        "objective": history.created.objective.model_dump(mode="json"),
         "state": _state(run, summary),
         "master": _master_facts(run),
-        "why": history.ended["message"] if history.ended else None,
-        "budget": history.created["budget"],
+        "why": history.ended.message if history.ended else None,
+        "budget": history.created.budget.model_dump(mode="json"),
         "evaluated": summary.evaluated,
         "failed": summary.failed,
         "open": len(history.open_trials),
@@ -81,11 +77,11 @@ def status_view(run: RunDirectory, summary: Summary) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_row(
         "study",
-        f"[bold]{history.created['study']}[/] ({history.created['algorithm']}) in {escape(str(run.path))}",
+        f"[bold]{history.created.study}[/] ({history.created.algorithm}) in {escape(str(run.path))}",
     )
     state = _state(run, summary)
     said = history.ended is not None and state in {"done", "stopped", "cancelled"}
-    why = f": {escape(history.ended['message'])}" if history.ended and said else ""
+    why = f": {escape(history.ended.message)}" if history.ended and said else ""
     table.add_row("state", f"{state}{why}")
     if master := _master(run, summary):
         table.add_row("master", escape(master))
@@ -157,13 +153,13 @@ def news(before: Summary, after: Summary) -> str:
     if (best := after.incumbent) is not None:
         parts.append(f"best {after.metric} {value_text(after.objective(best))} (trial {best.number})")
     if after.history.ended is not None:
-        parts.append(f"ended: {after.history.ended['message']}")
-    return f"{after.history.created['study']}: {'; '.join(parts)}"
+        parts.append(f"ended: {after.history.ended.message}")
+    return f"{after.history.created.study}: {'; '.join(parts)}"
 
 
 def _counts(history: History) -> dict[str, int]:
     attempts = [attempt for trial in history.trials for attempt in trial.attempts]
-    failed = sum(a.ended not in (None, "evaluated", "withdrawn", "superseded") for a in attempts)
+    failed = sum(isinstance(a.ended, Failure) for a in attempts)
     return {
         "evaluated": len(history.evaluations),
         "to be tried again": failed,
@@ -174,19 +170,13 @@ def _counts(history: History) -> dict[str, int]:
 
 def _state(run: RunDirectory, summary: Summary) -> str:
     ended = summary.history.ended
-    if ended is not None and (ended["why"] == "done" or not is_resumed(run)):
-        return {"done": "done", "failed": "stopped", "cancelled": "cancelled"}[ended["why"]]
+    if ended is not None and (ended.is_done or not is_resumed(run)):
+        return "stopped" if ended.why is Why.FAILED else str(ended.why)
     if run.master_is_running():
         return "running"
     if _waiting_job(run):
         return "waiting for its master's job"
     return "no master (`orchestrator resume`, or the next `tick`, goes on)"
-
-
-def is_resumed(run: RunDirectory) -> bool:
-    """Whether a master is there, or its job waits; the ledger says so only once it has begun."""
-    link = Link.newest(run)
-    return run.master_is_running() or (link is not None and link.job != "")
 
 
 def _waiting_job(run: RunDirectory) -> str | None:
@@ -197,7 +187,7 @@ def _waiting_job(run: RunDirectory) -> str | None:
 
 def _master(run: RunDirectory, summary: Summary) -> str:
     """Where the master is, for people; empty if it is said otherwise."""
-    if (ended := summary.history.ended) is not None and ended["why"] == "done":
+    if (ended := summary.history.ended) is not None and ended.is_done:
         return ""
     master, waiting = run.master(), _waiting_job(run)
     if master is not None and run.master_is_running():

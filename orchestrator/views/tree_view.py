@@ -50,7 +50,7 @@ def _head(partition: Partition) -> Table:
     leaves = [node for node in partition.nodes if node.state is not State.EXPANDED]
     opened = sum(node.state is State.OPEN for node in leaves)
     table = Table.grid(padding=(0, 2))
-    table.add_row("study", f"[bold]{escape(created['study'])}[/] ({created['algorithm']})")
+    table.add_row("study", f"[bold]{escape(created.study)}[/] ({created.algorithm})")
     deepest = max(node.depth for node in partition.nodes)
     nodes, ends = _count(len(partition.nodes), "node"), _count(len(leaves), "leaf", "leaves")
     table.add_row("tree", f"{nodes} down to depth {deepest}; {ends}, {opened} open")

@@ -173,8 +173,7 @@ def test_a_skipped_child_carries_its_lower_bound_and_a_middle_child_its_parents_
     _, _, algorithm = played_with(Oracle(1.0, -5.0, 0.1), monkeypatch, 1, max_free_sweeps=1)
     algorithm.ask(1)
     # by hand: root told, one free sweep splits it: N = 2, 3 for the outer children, then one is forced
-    algorithm.budget = 2
-    (forced,) = algorithm.ask(1)
+    (forced,) = algorithm.ask(1, budget=2)
     tree, sources = algorithm._tree, algorithm._sources
     assert tree.score[2] == tree.score[0]
     assert sources[2] == sources[0] == 0

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
-from orchestrator.executors.base import JobState, State, Terms
+from orchestrator.executors.base import JobState, Overrides, State
 from orchestrator.executors.local import devices, processes
 from orchestrator.executors.local.executor import LocalExecutor
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until
@@ -140,9 +140,9 @@ def test_walltime_ends_a_job_that_does_not_end_itself(tmp_path: Path) -> None:
 
 def test_a_submission_has_its_own_walltime(tmp_path: Path) -> None:
     run = Run(tmp_path, LocalExecutor(resources(walltime_min=5), ENTRY))
-    attempts, folder = run.prepare(_token("terms"), {"sleep": 600})
-    terms = Terms(walltime_min=0.05, exclude=("localhost",))  # there is no other host
-    jobs = run.executor.submit(attempts, _token("terms"), folder, terms)
+    attempts, folder = run.prepare(_token("overrides"), {"sleep": 600})
+    overrides = Overrides(walltime_min=0.05, exclude=("localhost",))  # there is no other host
+    jobs = run.executor.submit(attempts, _token("overrides"), folder, overrides)
     assert poll_until(run.executor, jobs, ended, 30)[0].failure is Failure.WALLTIME
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.contract.result import Failure
 from orchestrator.errors import Full, InputError, Refused
-from orchestrator.executors.base import State, Terms
+from orchestrator.executors.base import Overrides, State
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started
@@ -81,11 +81,11 @@ def test_jobs_keep_off_excluded_hosts(oar: OarCluster) -> None:
     asked = executor(options={"property": "cluster='chuc' AND gpu_count=4"})
     run = run_in(oar, asked)
     attempts, folder = run.prepare("elsewhere", {}, {})
-    jobs = asked.submit(attempts, "elsewhere", folder, Terms(exclude=oar.hosts[:1]))
+    jobs = asked.submit(attempts, "elsewhere", folder, Overrides(exclude=oar.hosts[:1]))
     states = poll_until(asked, jobs, ended, PATIENCE_S)
     assert {state.host for state in states} == {oar.hosts[1]}
     with pytest.raises(Refused, match="not enough resources"):
-        asked.submit(attempts, "nowhere", folder, Terms(exclude=oar.hosts))
+        asked.submit(attempts, "nowhere", folder, Overrides(exclude=oar.hosts))
     assert asked.find("nowhere") == {}
 
 
@@ -133,7 +133,7 @@ def test_sigterm_reaches_the_evaluation_itself(oar: OarCluster, run: Run) -> Non
 
 def test_a_longer_walltime_is_a_submissions_own(oar: OarCluster, run: Run) -> None:
     attempts, folder = run.prepare("longer", {})
-    jobs = run.executor.submit(attempts, "longer", folder, Terms(walltime_min=61.5))
+    jobs = run.executor.submit(attempts, "longer", folder, Overrides(walltime_min=61.5))
     assert (
         oar.sql(f"select moldable_walltime from moldable_job_descriptions where moldable_job_id={jobs[0]}")
         == "3690"

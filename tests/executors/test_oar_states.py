@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.contract.result import Failure
 from orchestrator.errors import Full, InputError, Refused, SchedulerError
-from orchestrator.executors.base import State, Terms
+from orchestrator.executors.base import Overrides, State
 from orchestrator.executors.command import Ended, NoAnswer
 from orchestrator.executors.oar import executor as oar
 from orchestrator.executors.oar.executor import OarExecutor
@@ -261,7 +261,9 @@ def test_the_script_is_the_plugins_with_the_profiles_options_verbatim(tmp_path: 
             "project": "me", "notify": "mail:a b", "use_job_key": True, "exotic": False,
         },
     )  # fmt: skip
-    text = OarExecutor(asked).preview([tmp_path] * 3, "st-1", tmp_path, Terms(exclude=("chuc-1.fr", "a,b")))
+    text = OarExecutor(asked).preview(
+        [tmp_path] * 3, "st-1", tmp_path, Overrides(exclude=("chuc-1.fr", "a,b"))
+    )
     argv = arguments(text, tmp_path / "st-1.sh")
     given = list(pairwise(argv))
     clause = "(cluster='chuc' AND gpu_count=4)AND" + "AND".join(
@@ -292,7 +294,7 @@ def test_options_that_are_not_the_profiles_are_refused_together() -> None:
 
 def test_a_host_that_is_no_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no host's name"):
-        OarExecutor(resources()).preview([tmp_path], "st-1", tmp_path, Terms(exclude=("a' OR '1'='1",)))
+        OarExecutor(resources()).preview([tmp_path], "st-1", tmp_path, Overrides(exclude=("a' OR '1'='1",)))
 
 
 def test_variables_that_would_change_answers_are_kept_from_oar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Full, Refused, SchedulerError
-from orchestrator.executors.base import State, Terms
+from orchestrator.executors.base import Overrides, State
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from orchestrator.executors.slurm.reasons import refusal, remedy
 from tests.clusters.slurm import SlurmCluster
@@ -156,15 +156,15 @@ def test_a_job_that_waits_for_its_turn_needs_no_remedy(slurm_limits: SlurmCluste
 def test_hosts_are_excluded_besides_those_of_the_profile(slurm_limits: SlurmCluster, tmp_path: Path) -> None:
     asked = executor(options={"exclude": "n1"})
     attempts, folder = Run(tmp_path, asked).prepare("exclude", {}, {})
-    terms = Terms(walltime_min=2.5, exclude=("n[2-3]",))
-    text = asked.preview(attempts, "exclude", folder, terms)
+    overrides = Overrides(walltime_min=2.5, exclude=("n[2-3]",))
+    text = asked.preview(attempts, "exclude", folder, overrides)
     assert "#SBATCH --exclude='n1,n[2-3]'" in text
     assert "#SBATCH --time=3\n" in text
-    jobs = asked.submit(attempts, "exclude", folder, terms)
+    jobs = asked.submit(attempts, "exclude", folder, overrides)
     states = poll_until(asked, jobs, lambda state: state.state is State.ENDED)
     assert {state.host for state in states} == {"n4"}
     with pytest.raises(Refused, match="node configuration is not available"):
-        asked.submit(attempts, "nowhere", folder, Terms(exclude=("n2", "n3", "n4")))
+        asked.submit(attempts, "nowhere", folder, Overrides(exclude=("n2", "n3", "n4")))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import pytest
 
 from jobs import evaluate as job
 from jobs.attempt import directory as attempts
+from jobs.attempt.measured import Measured
+from jobs.evaluations.synthetic import synthetic
 from orchestrator.contract.evaluation import SyntheticEvaluation
 from orchestrator.contract.result import Failure, Outcome
 from tests.jobs.attempts import attempt, log, result, run, shell, start
@@ -44,8 +46,8 @@ def test_a_result_tells_what_where_and_when(tmp_path: Path) -> None:
 def test_noise_is_the_trials_own() -> None:
     noisy = SyntheticEvaluation(kind="synthetic", function="branin", noise=1.0)
     there = {"x0": 0.5, "x1": 0.5}
-    assert job.synthetic(noisy, there, seed=1) == job.synthetic(noisy, there, seed=1)
-    assert job.synthetic(noisy, there, seed=1) != job.synthetic(noisy, there, seed=2)
+    assert synthetic(noisy, there, seed=1) == synthetic(noisy, there, seed=1)
+    assert synthetic(noisy, there, seed=1) != synthetic(noisy, there, seed=2)
 
 
 @pytest.mark.parametrize(
@@ -176,9 +178,9 @@ def test_a_result_that_finds_no_space_is_said_aloud(
 
     directory = attempt(tmp_path, BRANIN)
 
-    def measured(*_: object) -> job.Measured:
+    def measured(*_: object) -> Measured:
         reserved.append((directory / ".reserve").stat().st_size == 16384)
-        return job.Measured({})
+        return Measured({})
 
     monkeypatch.setattr(job, "measure", measured)
     attempts.claim(directory)

@@ -15,7 +15,7 @@ import torch
 
 from jobs.attempt.failure import EvaluationFailed
 from jobs.data.tokens import Sample
-from jobs.evaluations import litgpt as lora
+from jobs.inputs.hyperparameters import hyperparameters
 from jobs.model import lora as model
 from jobs.model import loss
 from jobs.prepare.demo import Demo
@@ -236,5 +236,5 @@ def test_a_tied_head_is_refused_by_its_weights_alone(base: Demo, tmp_path: Path)
 )
 def test_a_configuration_is_checked(configuration: Any, words: str) -> None:
     with pytest.raises(EvaluationFailed, match=words):
-        lora.hyperparameters(configuration)
-    assert lora.hyperparameters({}) is None
+        hyperparameters(configuration)
+    assert hyperparameters({}) is None

@@ -169,11 +169,11 @@ def test_over_three_studies_and_a_crash(copied: Site) -> None:
     third = copied.write(name="third", fidelity=0.3, evaluations=2, head='promote = "runs/tenth"')
     run = run_study(copied.shared, third)
     assert run.code == 0, run.errors
-    seeds = {one["seed"] for one in run.history.created["promoted"]}
+    seeds = {one.seed for one in run.history.created.promoted}
     assert seeds == {7 * 1_000_003 + trial.number for trial in ranked(history(copied.tenth))[:2]}
     whole = copied.write(name="long", head='promote = "runs/third"', evaluations=2)
     run = run_study(copied.shared, whole, fault="after-asked:1")
-    assert {one["seed"] for one in run.history.created["promoted"]} == seeds
+    assert {one.seed for one in run.history.created.promoted} == seeds
     shutil.rmtree(copied.shared / "runs" / "third")
     run = run_study(copied.shared, whole, resume=True)
     assert run.code == 0, run.errors

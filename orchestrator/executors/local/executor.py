@@ -19,7 +19,7 @@ from pathlib import Path
 from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError, SchedulerError
 from orchestrator.executors import payload
-from orchestrator.executors.base import Executor, JobState, Resources, State, Terms
+from orchestrator.executors.base import Executor, JobState, Overrides, Resources, State
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.local import processes
 from orchestrator.executors.local.devices import free_devices
@@ -49,11 +49,13 @@ class LocalExecutor(Executor):
         self._alive_s: dict[str, float] = {}  # job -> its age when it was last seen alive
         self._cancelled: set[str] = set()
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         """Start a process for each attempt; see the contract. There is no other host: none is excluded."""
         script = folder / f"{token}.sh"
-        text = self.preview(attempts, token, folder, terms)
-        walltime_min = self._walltime_min(terms)
+        text = self.preview(attempts, token, folder, overrides)
+        walltime_min = self._walltime_min(overrides)
         pack = self.resources.pack
         payload.write_pickles(attempts, folder, self._entry, walltime_min, pack)
         script.write_text(text, encoding="utf-8")
@@ -61,8 +63,8 @@ class LocalExecutor(Executor):
         self._walltime_s.update(dict.fromkeys(jobs, 60 * walltime_min))
         return payload.of_attempts(jobs, attempts, pack)
 
-    def _walltime_min(self, terms: Terms) -> float:
-        return self.resources.walltime_min if terms.walltime_min is None else terms.walltime_min
+    def _walltime_min(self, overrides: Overrides) -> float:
+        return self.resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
 
     def _start(self, script: Path, token: str, index: int) -> str:
         # Nothing of a job that this master itself may run in.
@@ -128,7 +130,9 @@ class LocalExecutor(Executor):
                 found.setdefault(token, []).append((int(environment[_INDEX]), job))
         return {token: [job for _, job in sorted(jobs)] for token, jobs in found.items()}
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         """The bash script of the submission; its argument is the index of the attempt."""
         payload.check(token, folder)
         quoted = shlex.quote(str(folder))
@@ -138,7 +142,7 @@ class LocalExecutor(Executor):
             "SUBMITIT_LOCAL_NTASKS": "1",
             "SUBMITIT_LOCAL_NODEID": "0",
             "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self._walltime_min(terms))),
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self._walltime_min(overrides))),
             "SUBMITIT_LOCAL_SIGNAL_DELAY_S": "0",
             "SUBMITIT_STDERR_TO_STDOUT": "",
             "SUBMITIT_LOCAL_WITH_SHELL": "",

@@ -15,7 +15,7 @@ import psutil
 
 from orchestrator.errors import OrchestratorError, SchedulerError
 from orchestrator.executors import payload
-from orchestrator.executors.base import JobState, Resources, State, Terms
+from orchestrator.executors.base import JobState, Overrides, Resources, State
 from orchestrator.executors.batch import BatchExecutor
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.command import answer
@@ -36,19 +36,23 @@ class OarExecutor(BatchExecutor):
         oar_script.options(resources)  # refused here rather than at the first submission
         self._successor: dict[str, str] = {}  # job -> the one that OAR submitted in its place
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         """Submit one array; see the contract."""
-        text = self.preview(attempts, token, folder, terms)
-        minutes = oar_script.walltime_min(self.resources, terms)
+        text = self.preview(attempts, token, folder, overrides)
+        minutes = oar_script.walltime_min(self.resources, overrides)
         pack = self.resources.pack
         payload.write_pickles(attempts, folder, self._entry, minutes, pack)
         jobs = self._oarsub(text, token, folder, payload.job_count(attempts, pack))
         return payload.of_attempts(jobs, attempts, pack)
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         """The script, with oarsub's options in its head."""
         return oar_script.script(
-            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), terms
+            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), overrides
         )
 
     def submit_command(

@@ -13,7 +13,7 @@ from submitit_oar.oar import OarExecutor as Plugin
 
 from orchestrator.errors import InputError
 from orchestrator.executors import payload
-from orchestrator.executors.base import Resources, Terms
+from orchestrator.executors.base import Overrides, Resources
 
 _LONG = {
     "a": "anterior", "d": "directory", "l": "resource", "n": "name", "p": "property", "q": "queue",
@@ -80,12 +80,12 @@ def options(resources: Resources) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not False}
 
 
-def walltime_min(resources: Resources, terms: Terms) -> float:
-    """Of a submission on these terms."""
-    return resources.walltime_min if terms.walltime_min is None else terms.walltime_min
+def walltime_min(resources: Resources, overrides: Overrides) -> float:
+    """Of a submission with these overrides."""
+    return resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
 
 
-def script(resources: Resources, token: str, folder: Path, count: int, terms: Terms) -> str:
+def script(resources: Resources, token: str, folder: Path, count: int, overrides: Overrides) -> str:
     """Text of the script that runs `count` jobs as one array, with oarsub's options in its head.
 
     Raises:
@@ -97,11 +97,11 @@ def script(resources: Resources, token: str, folder: Path, count: int, terms: Te
         'export OAR_ARRAY_ID="$OAR_JOB_ID"',
         payload.link_line(folder, "$((OAR_ARRAY_INDEX - 1))", "${OAR_JOB_ID}"),
     ]
-    asked = {"nodes": resources.hosts, "walltime": _walltime(walltime_min(resources, terms))}
+    asked = {"nodes": resources.hosts, "walltime": _walltime(walltime_min(resources, overrides))}
     asked |= {"gpu": resources.gpus} if resources.gpus else {"cores": 1}
     more = _more(resources)
-    if terms.exclude:
-        more["p"] = _without(str(more.get("p", "")), terms.exclude)
+    if overrides.exclude:
+        more["p"] = _without(str(more.get("p", "")), overrides.exclude)
     command = f"exec {payload.runner(folder)}"  # exec: signals reach the evaluation, not its shell
     return _text(token, folder, command, count=count, setup=setup, additional_parameters=more, **asked)
 

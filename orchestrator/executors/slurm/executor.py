@@ -17,7 +17,7 @@ import psutil
 from orchestrator.contract.result import Failure
 from orchestrator.errors import OrchestratorError, Refused, SchedulerError
 from orchestrator.executors import payload
-from orchestrator.executors.base import JobState, Resources, State, Terms
+from orchestrator.executors.base import JobState, Overrides, Resources, State
 from orchestrator.executors.batch import BatchExecutor
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.command import answer
@@ -52,20 +52,24 @@ class SlurmExecutor(BatchExecutor):
         self._accounting_again = -math.inf
         self._unanswered = False
 
-    def submit(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> list[str]:
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
         """Submit one array; ids are "ARRAY_INDEX"."""
-        text = self.preview(attempts, token, folder, terms)
-        minutes = slurm_script.walltime_min(self.resources, terms)
+        text = self.preview(attempts, token, folder, overrides)
+        minutes = slurm_script.walltime_min(self.resources, overrides)
         pack = self.resources.pack
         payload.write_pickles(attempts, folder, self._entry, minutes, pack)
         array = self._sbatch(text, token, folder)
         jobs = [f"{array}_{index}" for index in range(payload.job_count(attempts, pack))]
         return payload.of_attempts(jobs, attempts, pack)
 
-    def preview(self, attempts: Sequence[Path], token: str, folder: Path, terms: Terms = Terms()) -> str:
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
         """The batch script."""
         return slurm_script.script(
-            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), terms
+            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), overrides
         )
 
     def submit_command(

@@ -12,7 +12,7 @@ import submitit
 
 from orchestrator.errors import InputError
 from orchestrator.executors import payload
-from orchestrator.executors.base import Resources, Terms
+from orchestrator.executors.base import Overrides, Resources
 
 # What is set here, and how a profile asks for it where it may.
 _OURS = {
@@ -51,7 +51,7 @@ def options(resources: Resources) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not False}
 
 
-def script(resources: Resources, token: str, folder: Path, count: int, terms: Terms) -> str:
+def script(resources: Resources, token: str, folder: Path, count: int, overrides: Overrides) -> str:
     """Text of the batch script that runs `count` jobs as one array.
 
     Raises:
@@ -59,9 +59,9 @@ def script(resources: Resources, token: str, folder: Path, count: int, terms: Te
     """
     payload.check(token, folder)
     sbatch = options(resources)
-    if terms.exclude:
+    if overrides.exclude:
         sbatch["exclude"] = ",".join(
-            [*([str(sbatch["exclude"])] if "exclude" in sbatch else []), *terms.exclude]
+            [*([str(sbatch["exclude"])] if "exclude" in sbatch else []), *overrides.exclude]
         )
     setup = [
         *payload.export_lines(resources.environment),
@@ -79,7 +79,7 @@ def script(resources: Resources, token: str, folder: Path, count: int, terms: Te
     writer = _Writer(folder, max_num_timeout=0)
     writer.update_parameters(
         job_name=token,
-        time=max(1, math.ceil(walltime_min(resources, terms))),
+        time=max(1, math.ceil(walltime_min(resources, overrides))),
         nodes=resources.hosts,
         array_parallelism=count,
         wckey=None,  # submitit's default is refused where such keys are checked
@@ -90,9 +90,9 @@ def script(resources: Resources, token: str, folder: Path, count: int, terms: Te
     return writer.text(count, keep_signal="signal" in sbatch)
 
 
-def walltime_min(resources: Resources, terms: Terms) -> float:
-    """Of a submission on these terms."""
-    return resources.walltime_min if terms.walltime_min is None else terms.walltime_min
+def walltime_min(resources: Resources, overrides: Overrides) -> float:
+    """Of a submission with these overrides."""
+    return resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
 
 
 def command_script(
