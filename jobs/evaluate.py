@@ -1,4 +1,4 @@
-"""One trial on the compute node: `trial.json` in, `result.json` out, once and whole, whatever happens.
+"""One attempt at a trial, on a host: reads `trial.json` and writes one whole `result.json`, whatever happens.
 
 Run as `python -m jobs.evaluate ATTEMPT_DIR`, or submit `evaluate` with the directory's path.
 """
@@ -58,6 +58,13 @@ def evaluate(attempt_dir: str) -> None:
 
 
 def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
+    """Evaluate, and write the result; a failure is a result too.
+
+    Args:
+        assignment: what to do.
+        directory: of the attempt.
+        started_at: when the job began, in seconds since the epoch.
+    """
     walltime_s = None if assignment.walltime_min is None else 60 * assignment.walltime_min
     deadline = None if walltime_s is None else started_at + walltime_s - margin_s(walltime_s)
     interruption = Interruption()
@@ -107,7 +114,8 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
         except BaseException as error:  # noqa: BLE001 - a failure is a result, whatever it is
             if not isinstance(error, Interrupted):
                 traceback.print_exc()
-            # What a signal to the whole job broke is no failure of the evaluation: let the guard end it.
+            # An error that a signal to the whole job caused is no failure of the evaluation: wait for the
+            # guard to end this process.
             if interruption.is_announced(within_s=0.5):
                 threading.Event().wait()
             failure, message = classified(error)
@@ -122,6 +130,11 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
 
 
 def _publish(directory: Path, found: Result, error: BaseException | None) -> None:
+    """Write the result of an evaluation that ended with `error`, or well if that is None.
+
+    Raises:
+        OSError: it could not be written; caused by `error` if that, too, says that the disk is full.
+    """
     try:
         attempt.publish_result(directory, found)
     except OSError as unwritten:
@@ -134,7 +147,8 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
     """Run the evaluation of `assignment`, with `directory` for its files.
 
     Raises:
-        EvaluationFailed: for a known reason; any other exception is a defect, or the host's.
+        EvaluationFailed: there is no score, for a known reason. Any other exception comes from a defect of
+            the program or of the host.
     """
     try:
         evaluation: AnyEvaluation = TypeAdapter(AnyEvaluation).validate_python(assignment.evaluation)
@@ -148,22 +162,23 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
             if evaluation.processes == "gpu":
                 return Measured(command.run_processes(evaluation, assignment, directory, stages.interruption))
             return Measured(command.run(evaluation.command, assignment, directory))
-    from jobs.evaluations import litgpt_worker  # imports this module
+    from jobs.evaluations import litgpt_worker  # only this kind needs it
 
     if (shape := litgpt_worker.shape(assignment)) != (1, 1):
         return litgpt_worker.measure(shape, directory, stages)
     with stages.stage("start"):
-        from jobs.evaluations import litgpt  # imports torch: seconds that the other kinds need not wait
+        from jobs.evaluations import litgpt  # imports torch, which takes seconds
     return litgpt.measure(evaluation, assignment, directory, stages)
 
 
 def check_complete(assignment: Assignment, metrics: Mapping[str, Metric]) -> None:
-    """
+    """Check that an evaluation gave the metrics that it has to give.
+
     Raises:
         EvaluationFailed: a metric is not finite, or one that the study asks for is missing.
     """
     check_finite(metrics)
-    # The untouched base model was never trained.
+    # An empty configuration stands for the untouched base model, which has no training metrics.
     asked = (name for name in assignment.metrics if assignment.configuration or not name.startswith("train_"))
     if absent := [name for name in asked if name not in metrics]:
         given = ", ".join(metrics) or "none"
@@ -173,6 +188,7 @@ def check_complete(assignment: Assignment, metrics: Mapping[str, Metric]) -> Non
 
 
 def _versions(kind: str) -> dict[str, str]:
+    """The versions of Python and of the packages that such an evaluation uses, by name."""
     found = {"python": sys.version.split()[0]}
     for name in ("orchestrator", *_PACKAGES.get(kind, ())):
         try:

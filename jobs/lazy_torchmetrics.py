@@ -1,8 +1,8 @@
-"""torchmetrics, not loaded before it is needed: which it never is here.
+"""A stand-in for torchmetrics that loads the library only when it is used, which no evaluation does.
 
-LitGPT imports Lightning's trainer, which imports torchmetrics for two of its classes; and that imports
-transformers, scikit-learn, SciPy's signals and matplotlib: 1,400 modules, almost half of the seconds that an
-evaluation's imports take.
+LitGPT imports Lightning's trainer, which imports torchmetrics for two of its classes. torchmetrics imports
+transformers, scikit-learn, SciPy's signal package and matplotlib: 1,400 modules, which take almost half of
+the time of an evaluation's imports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _NAME = "torchmetrics"
 
 
 class _Lazy(ModuleType):
-    """In place of the package: what the trainer asks whether an object is one of; anything else loads it."""
+    """The package's stand-in. It has the two classes that the trainer tests objects for with `isinstance`.
+
+    Any other name loads the library.
+    """
 
     Metric = type("Metric", (), {})
     MetricCollection = type("MetricCollection", (), {})
@@ -31,7 +34,7 @@ class _Lazy(ModuleType):
 
 
 def install() -> None:
-    """From here on in this process; not if the package is there already, or not installed."""
+    """Use the stand-in in this process, unless torchmetrics is already imported or is not installed."""
     if _NAME in sys.modules or (spec := importlib.util.find_spec(_NAME)) is None:
         return
     package = _Lazy(_NAME)

@@ -1,10 +1,10 @@
-"""Several trials in one job: an evaluation each, with its share of the host, and an end of its own.
+"""Several trials in one job: each is evaluated by a process of its own, on its share of the host.
 
-A process that dies leaves the others alone: what it left running is ended, and its attempt gets a result that
-says how it died. Where the end of the whole job was announced no such result is written: the scheduler or the
-master decides, as for one trial in a job.
+If one of these processes dies, the others go on. What it left running is killed, and its attempt gets a
+result that says how it died. If the whole job was told to end, no such result is written: the scheduler or
+the master decides what follows, as for a job with one trial.
 
-Run as `python -m jobs.pack PLACES ATTEMPT_DIR …`, or submit `run` with the same.
+Run as `python -m jobs.pack PLACES ATTEMPT_DIR …`, or submit `run` with the same arguments.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ class _Member:
     """A trial of the pack.
 
     Attributes:
-        dead_since: when its process was first seen gone, on the monotonic clock.
-        settled: its end is told, or not ours to tell.
+        directory: of its attempt.
+        process: the one that evaluates it.
+        dead_since: when its process was first seen to have ended, in seconds of the monotonic clock.
+        settled: True once its process has ended and nothing is left to be written about that.
     """
 
     directory: Path
@@ -55,7 +57,11 @@ class _Member:
 
 
 def run(places: str, *attempts: str) -> None:
-    """Evaluate the attempts side by side, each on one of so many equal shares of this host.
+    """Evaluate the attempts in parallel, each on its share of this host.
+
+    Args:
+        places: the number of equal shares that the host is divided into.
+        *attempts: the directories of the attempts, no more than there are shares.
 
     Raises:
         SystemExit: the job was told to end, and all its trials have ended.
@@ -63,7 +69,7 @@ def run(places: str, *attempts: str) -> None:
     told: list[int] = []
     for number in (*_ENDING, *_WARNING):
         signal.signal(number, lambda number, _: told.append(number))
-    # What a trial leaves running is ours to end.
+    # Processes that a trial leaves running become children of this one, which ends them.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         members = [
@@ -74,7 +80,7 @@ def run(places: str, *attempts: str) -> None:
         while not all(member.settled for member in members):
             while passed_on < len(told):
                 for member in members:
-                    member.process.send_signal(told[passed_on])  # none if it has ended
+                    member.process.send_signal(told[passed_on])  # does nothing if it has ended
                 passed_on += 1
             for member in members:
                 _look(member, told)
@@ -86,12 +92,14 @@ def run(places: str, *attempts: str) -> None:
 
 
 def share(environment: Mapping[str, str], place: int, gpus: int) -> dict[str, str]:
-    """The variables that show a trial its GPUs: a slice of the job's, whatever those are called.
+    """The environment variables that show a trial its GPUs only: a slice of each list that the job was given.
+
+    If it was given none, GPUs are counted from 0.
 
     Args:
         environment: of the job.
-        place: of the trial in its pack: 0, 1, …
-        gpus: of each trial.
+        place: the number of the trial in its pack, from 0.
+        gpus: the number of GPUs of each trial.
     """
     mine = slice(place * gpus, (place + 1) * gpus)
     given = {name: environment[name] for name in _VISIBLE if name in environment}
@@ -102,6 +110,7 @@ def share(environment: Mapping[str, str], place: int, gpus: int) -> dict[str, st
 
 
 def _started(directory: Path, place: int, places: int) -> subprocess.Popen[bytes]:
+    """Start the evaluation of an attempt on its share of the host's cores and GPUs."""
     gpus = assignment.gpus if (assignment := _assignment(directory)) is not None else 0
     environment = {**os.environ, **share(os.environ, place, gpus), _MARK: str(directory)}
     cores = sorted(os.sched_getaffinity(0))
@@ -109,7 +118,7 @@ def _started(directory: Path, place: int, places: int) -> subprocess.Popen[bytes
     environment.setdefault("OMP_NUM_THREADS", str(max(1, count)))
     prctl = ctypes.CDLL(None).prctl
     try:
-        if count:  # inherited; with fewer cores than trials they share them all
+        if count:  # the new process inherits this; with fewer cores than trials, all share all
             os.sched_setaffinity(0, cores[place * count : (place + 1) * count])
         return subprocess.Popen(
             # -P: a directory that happens to be called `jobs` here is not imported instead.
@@ -125,6 +134,7 @@ def _started(directory: Path, place: int, places: int) -> subprocess.Popen[bytes
 
 
 def _look(member: _Member, told: list[int]) -> None:
+    """If the process of a trial has ended: end what it left running, and write a result if it wrote none."""
     if member.settled or member.process.poll() is None:
         return
     now = time.monotonic()
@@ -140,7 +150,7 @@ def _look(member: _Member, told: list[int]) -> None:
 
 
 def _is_announced(code: int, told: list[int]) -> bool:
-    """True if the trial ended because the job was told to, or warned."""
+    """True if the trial ended because the job was told to end, or warned that it will be."""
     warned = any(number in _WARNING for number in told)
     heeded = (128 + signal.SIGTERM, *(-number for number in _WARNING))
     return any(number in _ENDING for number in told) or (warned and code in heeded)
@@ -179,7 +189,7 @@ def _tell(member: _Member) -> None:
 
 
 def _end_orphans(member: _Member) -> None:
-    """Kill what a trial that is gone left running."""
+    """Kill the processes that a trial left running when its own process ended."""
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error, OSError):
             if process.environ().get(_MARK) == str(member.directory):
@@ -187,7 +197,7 @@ def _end_orphans(member: _Member) -> None:
 
 
 def _assignment(directory: Path) -> Assignment | None:
-    """None: it cannot be read, as the evaluation itself will say."""
+    """The attempt's assignment; None if it cannot be read, which the evaluation itself reports."""
     try:
         return Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
     except (OSError, ValueError):
@@ -195,6 +205,7 @@ def _assignment(directory: Path) -> Assignment | None:
 
 
 def _claim(directory: Path) -> dict[str, object] | None:
+    """The content of the attempt's claim; None if there is none that can be read."""
     try:
         claim: dict[str, object] = json.loads((directory / attempt.CLAIM).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -203,6 +214,7 @@ def _claim(directory: Path) -> dict[str, object] | None:
 
 
 def _tail(log: Path) -> str:
+    """The last lines of a log as one line; "" if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))

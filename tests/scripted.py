@@ -50,12 +50,6 @@ class Following(Planned):
         axes = range(self.space.dimension)
         self._append(tuple(int.from_bytes(digest[4 * k : 4 * k + 4]) / 2**32 for k in axes))
 
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Nothing but the points."""
-
     @property
     def known(self) -> list[KnownScore]:
         return self._known

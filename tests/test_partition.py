@@ -15,6 +15,7 @@ from rich.console import Console
 
 from orchestrator.algorithms import Algorithm, create
 from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms.tree.soo import SOO
 from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import InputError
 from orchestrator.space.parameter import Point
@@ -98,8 +99,9 @@ def text_of(partition: Partition, width: int = 100) -> str:
 
 def test_what_is_read_is_what_the_algorithm_goes_by() -> None:
     partition, algorithm = played("soo", SPACE, loss, 8)
-    algorithm._settle()  # type: ignore[attr-defined]
-    tree = algorithm._tree  # type: ignore[attr-defined]
+    assert isinstance(algorithm, SOO)
+    algorithm.sweep.settle(algorithm._told, [])
+    tree = algorithm.sweep.tree
     assert len(partition.nodes) == len(tree) > 30
     for node in partition.nodes:
         assert node.kind is Kind.REAL

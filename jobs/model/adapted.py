@@ -1,7 +1,9 @@
-"""LitGPT's layers with LoRA, their forward pass in as few passes over memory as there are products.
+"""LitGPT's layers with LoRA, with a forward pass that reads and writes less memory.
 
-LitGPT scales, pads with zeros and adds in a pass each over tensors of the layer's output size, which is most
-of what LoRA costs: its own products are thin. Here the low-rank side is scaled, and one product adds it.
+LoRA (Hu et al. 2021, arXiv 2106.09685) adds (lora_alpha / rank) · B A x to W x. LitGPT scales, pads with
+zeros and adds in separate passes over tensors of the layer's output size. These passes are most of what LoRA
+costs, since A and B are thin. Here the smaller tensor A x is scaled, and a single product adds B times it to
+W x.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from torch.nn import functional
 
 
 class AdaptedLinear(LoRALinear):  # type: ignore[misc]
-    """A matrix with LoRA."""
+    """A linear layer with LoRA."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of `x` (…, in features): (…, out features)."""
+        """Map `x` (…, in features) to (…, out features)."""
         pretrained: torch.Tensor = self.linear(x)
         if self.merged or not self.r:
             return pretrained
@@ -24,10 +26,10 @@ class AdaptedLinear(LoRALinear):  # type: ignore[misc]
 
 
 class AdaptedQKV(LoRAQKVLinear):  # type: ignore[misc]
-    """The matrices of query, key and value in one, with LoRA on some of them."""
+    """Query, key and value as one linear layer, with LoRA on some of the three."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of `x` (…, in features): (…, out features)."""
+        """Map `x` (…, in features) to (…, out features)."""
         pretrained: torch.Tensor = self.linear(x)
         if self.merged or not self.r or not any(self.enable_lora):
             return pretrained
@@ -35,7 +37,7 @@ class AdaptedQKV(LoRAQKVLinear):  # type: ignore[misc]
         return _added(pretrained, low, self._whole_b())
 
     def _whole_b(self) -> torch.Tensor:
-        """B of all parts, (out features, parts · rank): zero where a part's rank is another's output."""
+        """B of all adapted parts as one block-diagonal matrix, (out features, parts · rank)."""
         sizes = [self.head_size * heads for heads in (self.n_head, self.n_query_groups, self.n_query_groups)]
         blocks, found, column = iter(self.lora_B.split(self.qkv_shapes)), [], 0
         width = self.r * sum(self.enable_lora)
@@ -58,6 +60,6 @@ def adapt(model: GPT) -> None:
 
 def _added(pretrained: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """`pretrained` (…, out) + `low` (…, k) times the transpose of `b` (out, k), in the type of the first."""
-    low, b = low.to(pretrained.dtype), b.to(pretrained.dtype)  # a quantized matrix may have one of its own
+    low, b = low.to(pretrained.dtype), b.to(pretrained.dtype)  # a quantized layer's output may have another
     flat = torch.addmm(pretrained.flatten(0, -2), low.flatten(0, -2), b.t())
     return flat.view(*pretrained.shape[:-1], -1)

@@ -10,7 +10,7 @@ import torch
 
 
 class HeadAt(torch.nn.Module):
-    """Stands for `head`, and computes the logits of some positions."""
+    """Replaces the vocabulary head `head`, and computes the logits of chosen positions only."""
 
     def __init__(self, head: torch.nn.Module, rows: torch.Tensor, positions: torch.Tensor) -> None:
         super().__init__()

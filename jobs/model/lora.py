@@ -24,13 +24,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def device(gpus: int = 0, index: int = 0) -> torch.device:
-    """A GPU this job has, once it was seen to work; the CPU if it has none.
+    """A GPU of this job, which is tested; the CPU if the job has none.
 
     A PyTorch without CUDA means the CPU, whatever the job was given; so does ORCHESTRATOR_DEVICE=cpu.
 
     Args:
         gpus: how many the job asked for.
-        index: which of them.
+        index: the number of the GPU among those, from 0.
 
     Raises:
         EvaluationFailed: the job has a GPU that cannot be used.
@@ -50,7 +50,7 @@ def device(gpus: int = 0, index: int = 0) -> torch.device:
     place = torch.device("cuda", index)
     try:
         torch.zeros(1, device=place).add_(1).item()
-    except RuntimeError as error:  # out of memory too: nobody else is to be on it
+    except RuntimeError as error:  # out of memory too: no other process should be using it
         raise EvaluationFailed(
             Failure.HOST_FAULT,
             f"the GPU of this job ({given or 'cuda'}) cannot be used: {one_line(str(error))}",
@@ -59,7 +59,7 @@ def device(gpus: int = 0, index: int = 0) -> torch.device:
 
 
 def assigned(environment: Mapping[str, str], gpus: int) -> str:
-    """What says that this job has a GPU, in words; "" if nothing does."""
+    """The setting that gives this job a GPU, as text for a message; "" if there is none."""
     for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
         if (value := environment.get(name, "").strip()) and value not in ("-1", "NoDevFiles"):
             return f"{name}={value}"
@@ -67,6 +67,7 @@ def assigned(environment: Mapping[str, str], gpus: int) -> str:
 
 
 def device_name(place: torch.device) -> str:
+    """The model of a GPU, or "cpu" with the number of threads."""
     return (
         torch.cuda.get_device_name(place)
         if place.type == "cuda"
@@ -86,7 +87,18 @@ def load(
     sharded: bool | None = None,
     quantized: bool = False,
 ) -> GPT:
-    """The model with fresh adapters (A drawn from `seed`, B zero); without any if there is nothing to train.
+    """Load a model with new adapters.
+
+    Args:
+        checkpoint: the directory of a LitGPT checkpoint.
+        hyperparameters: rank, alpha and dropout of the adapters; None: without adapters.
+        layers: the matrices of each block that get an adapter.
+        precision: "fp32" or "bf16", of the base weights.
+        seed: of the adapters' random initial values.
+        place: this process's device.
+        group: the processes that work on the trial.
+        sharded: whether to divide the base weights among the processes; None: if one device cannot hold them.
+        quantized: whether to keep the base weights in 4 bits.
 
     Raises:
         EvaluationFailed: the checkpoint does not hold the model its configuration describes, or cannot take
@@ -110,9 +122,9 @@ def load(
         )
     weight_bytes = sum(tensor.numel() for tensor in state.values()) * DTYPES[precision].itemsize
     in_shards = not quantized and sharding.is_asked(sharded, weight_bytes, place, group)
-    with torch.device("meta"):  # no memory and no time for weights that are mapped in a moment
+    with torch.device("meta"):  # takes no memory or time for weights that the checkpoint replaces
         model = GPT(Config.from_file(checkpoint / "model_config.yaml", **lora))
-    # Sharding moves a block at a time, quantizing a matrix.
+    # Sharding moves one block at a time to the device, quantizing one matrix: the rest stays on the CPU.
     target = torch.device("cpu") if in_shards or quantized else place
     moved = {name: tensor.to(device=target, dtype=DTYPES[precision]) for name, tensor in state.items()}
     try:
@@ -134,7 +146,11 @@ def load(
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Tensors of `lit_model.pth`, mapped: pages are read when touched, and shared by jobs of one host."""
+    """The tensors of `lit_model.pth` by name, mapped: read when they are used, and shared by jobs of a host.
+
+    Raises:
+        EvaluationFailed: the file is no PyTorch checkpoint.
+    """
     path = checkpoint / "lit_model.pth"
     try:
         state = torch.load(path, mmap=True, map_location="cpu", weights_only=True)
@@ -144,7 +160,10 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
-    """Adapters are fp32 whatever the base is: an update of 1e-7 must not be rounded away."""
+    """Give the adapters their initial values, as LitGPT does: A Kaiming-uniform, drawn from `seed`; B zero.
+
+    They are fp32 whatever the base weights are, so that an update of 1e-7 is not rounded away.
+    """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same draw on every device
     for module in _adapted(model):
         drawn = torch.empty(module.lora_A.shape)
@@ -154,12 +173,12 @@ def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
 
 
 def adapters(model: GPT) -> dict[str, torch.Tensor]:
-    """Name -> adapter matrix, detached, on the CPU."""
+    """The adapter matrices by name, detached, on the CPU: lora_A (rank, in) and lora_B (out, rank)."""
     return {name: p.detach().cpu() for name, p in model.named_parameters() if "lora_" in name}
 
 
 def adapter_digest(net: GPT) -> str:
-    """Of all bits of the adapters."""
+    """The first 16 hexadecimal digits of the SHA-256 of the adapters, names and all bits included."""
     hashed = hashlib.sha256()
     for name, tensor in sorted(adapters(net).items()):
         hashed.update(name.encode() + tensor.numpy().tobytes())
@@ -167,16 +186,17 @@ def adapter_digest(net: GPT) -> str:
 
 
 def set_adapters(model: GPT, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy adapter matrices, by name, into `model`."""
     model.load_state_dict(state, strict=False)
 
 
 def is_untouched(state: Mapping[str, torch.Tensor]) -> bool:
-    """True if every B is zero as it began: the model scores exactly as its base."""
+    """True if every B is still zero, as at the beginning: the model then scores exactly as its base does."""
     return not any(bool(tensor.any()) for name, tensor in state.items() if name.endswith("lora_B"))
 
 
 def merge(model: GPT) -> None:
-    """Add the adapters to the weights they adapt.
+    """Add the adapters to the weights they adapt: W becomes W + (lora_alpha / rank) · B A.
 
     Raises:
         EvaluationFailed: a weight became non-finite.
@@ -189,13 +209,17 @@ def merge(model: GPT) -> None:
 
 
 def narrow(model: GPT) -> None:
-    """Give adapters that stay beside their weights the type that the model computes in, as merging would."""
+    """Convert adapters to the type of the base model, for models whose adapters cannot be merged.
+
+    Merging rounds them to that type as well.
+    """
     for module in _adapted(model):
         for matrix in (module.lora_A, module.lora_B):
             matrix.data = matrix.data.to(model.transformer.wte.weight.dtype)
 
 
 def _adapted(model: GPT) -> list[Any]:
+    """The layers of `model` that have an adapter."""
     return [one for one in model.modules() if isinstance(one, LoRALinear) and hasattr(one, "lora_A")]
 
 

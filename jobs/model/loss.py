@@ -1,7 +1,7 @@
-"""The loss of fine-tuning: LitGPT's at micro-batch 1, whatever the batch.
+"""The loss of fine-tuning: the mean over samples of each sample's mean cross-entropy over its target tokens.
 
-That is the mean over samples of each sample's mean over its tokens: a token of a short answer weighs more
-than one of a long answer.
+A token of a short answer weighs more in it than one of a long answer. LitGPT computes the same loss with
+micro-batches of one sample; here it does not depend on how samples are divided into batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobs.model.head import head_at
 
 
 def sample_losses(model: GPT, batch: Sequence[Sample], place: torch.device) -> torch.Tensor:
-    """Mean loss of each sample over its own targets: (len(batch),), fp32."""
+    """The mean cross-entropy (nats per token) of each sample over its own targets: (len(batch),), fp32."""
     ids = torch.zeros(len(batch), max(len(sample.ids) for sample in batch), dtype=torch.int64)
     for row, sample in enumerate(batch):
         ids[row, : len(sample.ids)] = torch.from_numpy(sample.ids)

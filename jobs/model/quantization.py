@@ -1,7 +1,7 @@
 """A base model in 4 bits, NF4 (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), its adapters in fp32.
 
-Head and embedding stay as they are. Adapters are not merged: the sum, rounded to 4 bits anew, would not be
-the model that was trained.
+Head and embedding stay as they are. Adapters are not merged: the sum would have to be rounded to 4 bits
+again, and would not be the model that was trained.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from orchestrator.contract.result import Failure
 
 
 def require(place: torch.device) -> None:
-    """
+    """Check that quantization is possible on a device.
+
     Raises:
-        EvaluationFailed: it cannot be had on this device.
+        EvaluationFailed: the device is no CUDA GPU, or bitsandbytes is not installed.
     """
     if place.type != "cuda":
         raise EvaluationFailed(
@@ -35,7 +36,7 @@ def require(place: torch.device) -> None:
 
 
 def quantize(model: GPT, place: torch.device) -> None:
-    """Bring `model` to the device, the weights of its blocks in 4 bits, one after the other."""
+    """Move `model` to a device, converting the linear layers of its blocks to 4 bits one after the other."""
     import bitsandbytes
 
     for block in model.transformer.h:
@@ -47,10 +48,12 @@ def quantize(model: GPT, place: torch.device) -> None:
 
 
 def is_quantized(model: GPT) -> bool:
+    """True if a weight of `model` is kept in packed bytes."""
     return any(parameter.dtype == torch.uint8 for parameter in model.parameters())
 
 
 def _in_four_bits(linear: torch.nn.Linear, library: Any) -> torch.nn.Module:
+    """`linear` as a layer of bitsandbytes, whose weights become NF4 once it is moved to a GPU."""
     small: torch.nn.Module = library.Linear4bit(
         linear.in_features,
         linear.out_features,

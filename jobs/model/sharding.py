@@ -1,8 +1,9 @@
-"""A base model too large for one device: its weights in shards over processes, the adapters whole on each.
+"""A base model too large for one device: every process keeps a shard of its weights, and all adapters.
 
-FSDP2 (Zhao et al. 2023, arXiv 2304.11277) brings a block's weights together for as long as it is used. They
-are frozen, so nothing but that travels; adapters and their gradients are treated as ever. Processes must call
-such a model equally often, and its adapters stay beside its weights: they are not merged.
+FSDP2 (Zhao et al. 2023, arXiv 2304.11277) gathers the weights of a block for as long as they are used. They
+are frozen, so nothing else has to be exchanged for them; adapters and their gradients are treated as without
+sharding. All processes must call such a model equally often, and its adapters are not merged into its
+weights.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from orchestrator.contract.result import Failure
 
 
 def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group: Group) -> bool:
-    """Whether to shard weights of so many bytes.
+    """True if the weights of a model are to be sharded.
 
     Args:
-        sharded: what the study says; None: if one device cannot hold the model.
-        weight_bytes: of the base model.
+        sharded: what the study says; None: shard if one device cannot hold the weights.
+        weight_bytes: bytes of the base model's weights.
         place: this process's device.
         group: the processes to shard over.
 
     Raises:
-        EvaluationFailed: it cannot be done, or the model fits on no device.
+        EvaluationFailed: there is only one process to shard over, or the devices cannot hold the weights.
     """
     if sharded and group.size == 1:
         raise EvaluationFailed(
@@ -46,7 +47,7 @@ def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group
 
 
 def shard(model: GPT, place: torch.device, group: Group) -> None:
-    """Leave this process its part of the weights, on its device."""
+    """Divide the weights of `model` among the processes of `group`; this one keeps its shard on `place`."""
     whole = {parameter for name, parameter in model.named_parameters() if "lora_" in name}
     mesh = init_device_mesh(place.type, (group.size,))
     for block in model.transformer.h:
@@ -55,4 +56,5 @@ def shard(model: GPT, place: torch.device, group: Group) -> None:
 
 
 def is_sharded(model: GPT) -> bool:
+    """True if a weight of `model` is divided among processes."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())

@@ -1,7 +1,9 @@
-"""A job of `orchestrator doctor --submit`: what a host is like, written where the login node reads it.
+"""The job of `orchestrator doctor --submit`: it writes what its host is like, for the login node to read.
 
-Both sides exchange a few files: `ping-0.json` from here, `pong-0.json` in answer, and so on. From the four
-times of each exchange the other side tells how late files show, and how far the clocks are apart.
+Both sides exchange a few files: `ping-0.json` from the host, `pong-0.json` in answer, and so on. From the
+    four
+times of each exchange the login node computes how late files show and how far the clocks are apart (see
+`orchestrator.doctor.host.Delays`).
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from orchestrator.contract.files import dumps, publish
 EXCHANGES = 4
 FACTS, LOCK = "facts.json", "held-by-login-node.lock"
 PACKAGES = ("orchestrator", "submitit", "torch", "litgpt", "lm-eval", "numpy")
-_ANSWER_S = 120.0  # for the other side to see a file and answer
+_ANSWER_S = 120.0  # seconds for the other side to see a file and answer
 _HUB = ("huggingface.co", 443)
+# Beginnings of the names of variables that are reported.
 _TELLING = ("HF_", "TRANSFORMERS_", "CUDA_VISIBLE", "OMP_NUM", "http_proxy", "https_proxy", "TMPDIR", "NCCL_")
 
 
@@ -65,7 +68,7 @@ def probe(directory: str) -> None:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Package -> its version here; those that are not here are left out."""
+    """The installed version of each package, by its name; packages that are not installed are left out."""
     found = {}
     for name in packages:
         try:
@@ -91,7 +94,7 @@ def _exchange(path: Path, number: int) -> dict[str, float] | None:
 
 
 def _lock_is_seen(path: Path) -> bool | None:
-    """True if the login node's lock is one for this host too; None where that cannot be told."""
+    """True if this host sees the lock that the login node holds; None if that cannot be found out."""
     try:
         return not storage.lock_is_free(path)
     except OSError:
@@ -99,13 +102,13 @@ def _lock_is_seen(path: Path) -> bool | None:
 
 
 def _environment() -> dict[str, str]:
-    """Variables that change what evaluations do; of those that may hold a password only that they are set."""
+    """Variables that change what evaluations do; the value of one that may hold a secret is given as "set"."""
     told = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)}
     return {name: "set" if re.search("proxy|TOKEN|KEY", name) else value for name, value in told.items()}
 
 
 def _devices() -> dict[str, Any]:
-    """GPUs of this job as PyTorch sees them; each one computes something."""
+    """The GPUs of this job as PyTorch sees them; each one is tested with a small product."""
     try:
         import torch
     except Exception as error:  # noqa: BLE001 — a library of CUDA that is missing raises what it likes
@@ -124,7 +127,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _reaches(address: tuple[str, int], seconds: float) -> bool:
-    """True if a connection can be made; a name server that never answers does not keep us longer."""
+    """True if a connection can be made within `seconds`, even where a name server never answers."""
     reached = threading.Event()
 
     def connect() -> None:

@@ -1,4 +1,4 @@
-"""What a directory on a shared filesystem can do, tried out: on the login node and on a host alike."""
+"""Tests of what a directory on a shared filesystem can do, for login nodes and hosts alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from orchestrator.contract.files import publish, publish_once
 
-# Of mountinfo(5). What any other kind is served from may be this host alone.
+# Beginnings of the types, as in /proc/self/mountinfo, that several hosts can mount. A filesystem of any other
+# type may be on this host alone.
 # fmt: off
 _NETWORK = (
     "9p", "afs", "beegfs", "ceph", "cifs", "daos", "fuse.", "gluster", "gpfs", "lustre", "nfs", "orangefs",
@@ -21,7 +22,7 @@ _NETWORK = (
 
 
 def filesystem(path: Path) -> tuple[str, str]:
-    """Kind of the filesystem that holds `path`, as "nfs4", and where it is mounted."""
+    """The type of the filesystem that holds `path`, such as "nfs4", and where it is mounted."""
     best, found = "", "unknown"
     real = os.path.realpath(path)
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -33,12 +34,16 @@ def filesystem(path: Path) -> tuple[str, str]:
 
 
 def is_shared(kind: str) -> bool:
-    """True if a filesystem of that kind is made for several hosts."""
+    """True if several hosts can mount a filesystem of that type."""
     return kind.startswith(_NETWORK)
 
 
 def trials(directory: Path) -> dict[str, str]:
-    """What this program does with files there -> why it does not work; empty where it does."""
+    """Try what this program does with files in `directory`.
+
+    Returns:
+        For "hard link", "rename" and "lock" each: why it does not work; "" if it does.
+    """
     scratch = directory / f".trial-{secrets.token_hex(4)}"
     tried: dict[str, Callable[[Path], str]] = {"hard link": _link, "rename": _rename, "lock": _lock}
     try:
@@ -51,7 +56,7 @@ def lock_is_free(path: Path) -> bool:
     """True if nobody holds the lock on a file, as far as this host sees.
 
     Raises:
-        OSError: no file, or no locks here.
+        OSError: the file cannot be opened, or the filesystem has no locks.
     """
     with path.open("a") as file:
         try:
@@ -62,7 +67,10 @@ def lock_is_free(path: Path) -> bool:
 
 
 def server_ahead_s(directory: Path) -> float:
-    """How far the clock of the file server is ahead of this host's, give or take what a write takes."""
+    """Seconds by which the file server's clock is ahead of this host's; negative if it is behind.
+
+    Taken from the time stamp of a new file, so it is exact only up to the time that a write takes.
+    """
     path = directory / f".trial-{secrets.token_hex(4)}"
     before = time.time()
     try:
@@ -70,11 +78,12 @@ def server_ahead_s(directory: Path) -> float:
         after, stamped = time.time(), path.stat().st_mtime
     finally:
         path.unlink(missing_ok=True)
-    # Stamps are coarse: a tick of the kernel's clock on Linux.
+    # Time stamps are as coarse as a tick of the kernel's clock, 0.01 s at most on Linux.
     return stamped - after if stamped > after else min(0.0, stamped - before + 0.01)
 
 
 def _said(one: Callable[[Path], str], scratch: Path) -> str:
+    """Why an operation on the file `scratch` does not work; "" if it does."""
     try:
         return one(scratch)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""LoRA fine-tuning: our own loop over the model in memory, by one process or several.
+"""LoRA fine-tuning: a training loop over a model in memory, by one process or several.
 
-Every process holds the whole model, computes the gradient of its share of each step's samples, and adds it to
-the others': only the adapters' gradients travel, and the adapters stay equal, bit for bit.
+Every process holds the model and computes the gradient of its share of each step's samples. The gradients of
+the adapters, and nothing else, are added up over the processes, so the adapters stay equal on all of them,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -26,17 +27,27 @@ from jobs.training.micro_batches import MicroBatches
 from jobs.training.state import State, TrainingStates
 from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
 
-_BETAS = (0.9, 0.95)  # LitGPT's recipes
-_CLIP = 1.0  # norm of the gradient
+_BETAS = (0.9, 0.95)  # of AdamW, as in LitGPT's recipes
+_CLIP = 1.0  # the gradient's norm at most: a longer one is scaled down
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what is learnt, beside the data and the seed."""
+    """Everything that decides what is learnt, beside the data and the seed.
+
+    Attributes:
+        batch_size: samples of a step.
+        micro_batch_size: samples that go through the model at once; None: as many as fit.
+        learning_rate: the highest one, after the warm-up.
+        warmup_steps: steps in which the learning rate rises to it.
+        cosine: True: the learning rate then falls along a cosine; False: it is constant.
+        shuffled: True: the samples have another order in each epoch; False: the order given.
+        bf16: True: the model computes in bf16 where PyTorch's autocast allows it.
+    """
 
     steps: int
     batch_size: int
-    micro_batch_size: int | None  # None: as many as fit
+    micro_batch_size: int | None
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -45,7 +56,11 @@ class Recipe:
     bf16: bool
 
     def rate(self, step: int) -> float:
-        """Learning rate of `step` in 0..steps−1: a line up that starts above zero, then cosine or level."""
+        """The learning rate of `step` in 0..steps−1.
+
+        It rises linearly from above zero, then is constant or falls along half a cosine towards zero
+        (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5).
+        """
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
         if not self.cosine:
@@ -56,11 +71,14 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """
+    """What a training came to.
+
     Attributes:
         loss: mean training loss over the last tenth of the steps.
         samples: how many samples that mean is over.
-        end: the training at its end, to go on from.
+        steps: of the whole training.
+        seconds: time that the training took, including what came before an interruption.
+        end: the state of the training at its end, from which a longer one can go on.
     """
 
     loss: float
@@ -71,7 +89,10 @@ class Trained:
 
 
 def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int) -> Recipe:
-    """What `evaluation` and a configuration make of `documents` training samples."""
+    """The recipe for `documents` training samples.
+
+    What the hyperparameters `wanted` leave open is as `evaluation` says.
+    """
     batch_size = wanted.batch_size or evaluation.batch_size
     epochs, steps = (wanted.epochs, wanted.steps)
     if epochs is None and steps is None:
@@ -81,7 +102,8 @@ def recipe(evaluation: LitGPTEvaluation, wanted: Hyperparameters, documents: int
     else:
         assert epochs is not None
         batches = epochs * documents / batch_size
-        # Half a batch would be filled from the next epoch, with samples that a longer training sees later.
+        # In a fixed order whole batches only: a last one that is not full would be filled up from the next
+        # epoch, with samples that a longer training sees only later.
         steps = max(1, round(batches) if evaluation.order == "shuffled" else math.floor(batches))
     warmup = evaluation.warmup_fraction if wanted.warmup_fraction is None else wanted.warmup_fraction
     return Recipe(
@@ -110,11 +132,24 @@ def finetune(
     interruption: Interruption | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trained:
-    """Train the adapters of `model`, in place. Equal arguments give equal adapters, bit for bit.
+    """Train the adapters of `model` in place, with AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-    With `states`, which only the group's leader has, it goes on from the furthest of them, keeps one now and
-    then, and one when interrupted. That changes no bit: the learning rate, the order of the samples and the
-    random numbers follow from the seed and the step, the rest is in the state.
+    On equal devices equal arguments give equal adapters, bit for bit. With `states` the training goes on from
+    the furthest saved state, and saves its state from time to time and when it is interrupted. An
+    interruption does not change the result by a bit: the learning rate, the order of the samples and the
+    random numbers follow from the seed and the step, and everything else is in the state.
+
+    Args:
+        model: the model, with adapters.
+        samples: what to learn from.
+        recipe: how.
+        seed: of the order of the samples and of dropout.
+        place: this process's device.
+        micro_batches: how many samples go through the model at once; None: as the recipe says.
+        group: the processes that train together.
+        states: the saved states; on the group's leader only.
+        interruption: announced when the evaluation is to end.
+        progress: called with a line of text after each step.
 
     Raises:
         EvaluationFailed: a loss or a gradient is not finite, on all processes at the same step.
@@ -139,7 +174,7 @@ def finetune(
             states.save(training.step, training.state())
         try:
             loss = training.advance([samples[next(order)] for _ in range(recipe.batch_size)])
-        except Interrupted:  # half a step is nothing: the state is that between two
+        except Interrupted:  # an unfinished step changes nothing: the state is that before it
             if states is not None:
                 states.save(training.step, training.state())
             raise
@@ -161,8 +196,9 @@ class _Training:
     """A model in training, between two steps.
 
     Attributes:
-        step: how many are done.
-        losses: of each.
+        parameters: the adapters' weights.
+        step: how many steps are done.
+        losses: the loss of each of them.
     """
 
     def __init__(
@@ -192,15 +228,16 @@ class _Training:
 
     @property
     def seconds(self) -> float:
-        """Spent on this training, those before an interruption too."""
+        """Time that this training has taken, including what came before an interruption."""
         return time.perf_counter() - self._begun
 
     def advance(self, batch: Sequence[Sample]) -> float:
-        """One step; its loss.
+        """Do one step on the samples of `batch`; return its loss.
 
         Raises:
             EvaluationFailed: the loss or the gradient is not finite.
-            Interrupted: alone, before the step; in a group after it, so that all leave at the same one.
+            Interrupted: the end was announced. A process by itself leaves the step unfinished; in a group it
+                is finished first, so that all processes stop after the same one.
         """
         name = f"at step {self.step + 1} of {self._recipe.steps}"
         for parameters in self._optimizer.param_groups:
@@ -220,10 +257,14 @@ class _Training:
         return loss
 
     def _gradient(self, batch: Sequence[Sample]) -> tuple[float, bool]:
-        """Loss of the batch, its gradient in the parameters; and whether one of the group must leave."""
+        """Compute the loss of the batch, and its gradient in `grad` of the parameters.
+
+        Returns:
+            The loss, and whether a process of the group must stop.
+        """
         batch = sorted(batch, key=lambda sample: len(sample.ids))
         share, loss = self._group.share(batch), None
-        while loss is None:  # too little memory: once more
+        while loss is None:  # there was too little memory: again, with smaller micro-batches
             loss = self._backward(share, len(batch), spare=batch[:1])
         if self._group.size == 1:
             return float(loss), False
@@ -235,18 +276,19 @@ class _Training:
         return float(loss), bool(leaving)
 
     def _backward(self, share: Sequence[Sample], whole: int, spare: Sequence[Sample]) -> torch.Tensor | None:
-        """Accumulate the gradient of the share's part of the batch's loss; its value: ().
+        """Accumulate the gradient of this process's part of the batch's loss.
 
         Args:
-            share: of the batch, for this process.
-            whole: samples in the batch.
-            spare: what the model is given where others still have something for it.
+            share: the samples of the batch that are this process's.
+            whole: the number of samples in the batch.
+            spare: samples to call the model with while other processes of a lockstep group still have some.
 
         Returns:
-            None if there was too little memory: the step begins again, with smaller micro-batches.
+            This process's part of the loss, (); None if there was too little memory: then the step has to
+            begin again, with the smaller micro-batches that are now set.
         """
         recipe, place, loss = self._recipe, self._place, torch.zeros((), device=self._place)
-        # Dropout's: what was drawn before, in steps that were not finished, leaves no trace.
+        # For dropout. Seeded in every step, so that random numbers of unfinished steps leave no trace.
         torch.manual_seed(_derived(self._seed, self.step, self._group.rank))
         lengths = [len(sample.ids) for sample in share]
         try:
@@ -261,7 +303,8 @@ class _Training:
                     part.backward()  # type: ignore[no-untyped-call]
                     loss += part.detach()
         except torch.OutOfMemoryError:
-            # In lockstep the others cannot begin the step again: the next trial takes less at once.
+            # In lockstep the other processes cannot begin the step again: this trial fails, and the next one
+            # begins with the smaller micro-batches.
             if not self._micro_batches.lessen(max(lengths)) or self._group.lockstep:
                 raise
         else:
@@ -271,7 +314,7 @@ class _Training:
         return None
 
     def state(self) -> State:
-        """All that the rest of the training follows from."""
+        """Everything that the rest of the training depends on."""
         return {
             "adapter": lora.adapters(self._model),
             "optimizer": self._optimizer.state_dict(),
@@ -281,7 +324,7 @@ class _Training:
         }
 
     def load(self, state: State) -> None:
-        """Become what `state` was taken of."""
+        """Go back to the training that `state` was taken from."""
         lora.set_adapters(self._model, state["adapter"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
@@ -290,10 +333,11 @@ class _Training:
 
 
 def _derived(*parts: int) -> int:
+    """A seed made of several numbers; different numbers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def _endless(count: int, generator: torch.Generator | None) -> Iterator[int]:
-    """Indices 0..count−1, shuffled anew for every epoch; in their order without a generator."""
+    """Yield the indices 0..count−1 again and again, shuffled for each epoch; in order without a generator."""
     while True:
         yield from range(count) if generator is None else torch.randperm(count, generator=generator).tolist()

@@ -1,7 +1,8 @@
 """How many samples go through the model at once: as many as the device's memory takes.
 
-Equal devices form equal micro-batches, so that equal seeds give equal bits there: nothing is timed. Memory
-that does not suffice is noticed once per model, device and length, and remembered in the shared cache.
+Equal devices use equal micro-batches, so that equal seeds give equal results there, bit for bit: nothing
+depends on measured times. That memory does not suffice is noticed once for each model, device and length of
+samples, and then remembered in the shared cache.
 """
 
 from __future__ import annotations
@@ -21,19 +22,22 @@ from torch.utils.checkpoint import checkpoint
 from jobs.data.tokens import batches
 from orchestrator.contract.files import dumps, publish
 
-# On a CPU what stays in its cache: 7 % less time than with 1024, for a model of width 128 and 192 tokens.
+# Padded tokens at once. On a CPU as many as stay in its cache: 7 % less time than with 1024, for a model of
+# width 128 and samples of 192 tokens.
 _TOKENS = {"cpu": 640, "cuda": 16384}
 _LOGITS = 2**30  # elements at once: 4 GiB in fp32
 
 
 @dataclass
 class MicroBatches:
-    """
+    """How samples are divided into micro-batches, and whether activations are kept.
+
     Attributes:
         rows: samples at once, as the study says; None: as many as fit.
         tokens: padded tokens at once, where `rows` is None.
-        recomputing: activations are computed again when they are needed, rather than kept.
-        memory: file that remembers the last two.
+        recomputing: True: activations are not kept, but computed again for the gradient (Chen et al. 2016,
+            arXiv 1604.06174): less memory, more time.
+        memory: the file that remembers `tokens` and `recomputing`; None: nothing is remembered.
     """
 
     rows: int | None
@@ -47,18 +51,25 @@ class MicroBatches:
 
     @classmethod
     def on(cls, place: torch.device, vocabulary: int, rows: int | None, memory: Path | None) -> MicroBatches:
-        """For a device and a model; what `memory` remembers, if anything."""
+        """The micro-batches that `memory` remembers, else those to begin with.
+
+        Args:
+            place: the device.
+            vocabulary: size of the model's vocabulary, with padding.
+            rows: as the attribute.
+            memory: as the attribute.
+        """
         tokens = min(_TOKENS.get(place.type, _TOKENS["cpu"]), max(1, _LOGITS // vocabulary))
         found = cls(rows, tokens, memory=memory)
         if rows is None and memory is not None:
-            with suppress(OSError, ValueError, KeyError, TypeError):  # unreadable: found anew
+            with suppress(OSError, ValueError, KeyError, TypeError):  # unreadable: it is found out again
                 remembered = json.loads(memory.read_text(encoding="utf-8"))
                 found.tokens = max(1, int(remembered["tokens"]))
                 found.recomputing = bool(remembered["recomputing"])
         return found
 
     def of(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Indices of samples of `lengths`, those of like length together."""
+        """Yield micro-batches of samples of the given `lengths`, as indices; similar lengths go together."""
         if self.rows is None:
             yield from batches(lengths, self.tokens)
             return
@@ -67,10 +78,13 @@ class MicroBatches:
             yield order[first : first + self.rows]
 
     def lessen(self, longest: int) -> bool:
-        """Use less memory from now on; False if there is no way to, or the study says how many at once.
+        """Use less memory from now on; False if there is no way to, or the study sets the number of samples.
+
+        Micro-batches are halved until one sample is left; then activations are computed again instead of
+        kept, with micro-batches as large as at first.
 
         Args:
-            longest: tokens of the longest sample in the batch that was too much.
+            longest: tokens of the longest sample in the batch that did not fit.
         """
         if self.rows is not None:
             return False
@@ -81,14 +95,14 @@ class MicroBatches:
         else:
             return False
         if self.memory is not None:
-            with suppress(OSError):  # costs the next trial the same search
+            with suppress(OSError):  # the next trial has to find it out again
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
                 publish(self.memory, dumps({"tokens": self.tokens, "recomputing": self.recomputing}))
         return True
 
     @contextmanager
     def applied(self, model: GPT) -> Iterator[None]:
-        """Inside, the model's blocks keep their activations, or not."""
+        """Inside, the model's blocks do not keep their activations, if `recomputing` is set."""
         blocks: list[Any] = list(model.transformer.h) if self.recomputing else []
         for block in blocks:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
@@ -96,4 +110,4 @@ class MicroBatches:
             yield
         finally:
             for block in blocks:
-                del block.forward  # the class's own again
+                del block.forward  # back to the method of the class

@@ -1,12 +1,13 @@
-"""What an interrupted training goes on from: its state after so many steps, and at its end the adapter.
+"""The saved states of a training, from which it goes on after an interruption.
 
-    training-KEY-STEP.pth   adapter, optimizer and losses; a later one replaces it
-    adapter.pth             the finished adapter; it replaces the former. With all of a state, where a longer
-                            training of the same lineage may go on from it
+    training-KEY-STEP.pth   adapter, optimizer and losses after STEP steps; a later one replaces it
+    adapter.pth             the finished adapter, which replaces the former. It holds a whole state where a
+                            longer training of the same lineage (see `jobs.inputs.lineage`) may go on from it
 
-KEY is a digest of everything that decides what is learnt. Several processes may write here at once: a job
-that was requeued while it still runs elsewhere, or two attempts at one trial. Each does the same computation,
-so it does not matter whose state is used; files appear whole, and the furthest counts.
+KEY is the beginning of a digest of everything that decides what is learnt. Several processes may write here
+at once: a job that was requeued while it still runs elsewhere, or two attempts at one trial. Each does the
+same computation, so it does not matter whose state is used. Files appear whole, and the furthest state is
+used.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import torch
 from jobs.attempt import directory as attempt
 from jobs.attempt.stages import Stages
 
-EVERY_S = 60.0  # at least, between two states …
-SHARE = 0.01  # … and so much longer that saving takes less than this share of the time
-_BYTES_PER_S = 100e6  # of a shared filesystem, until one state was written
+EVERY_S = 60.0  # seconds between two states at least …
+SHARE = 0.01  # … and more, so that saving takes less than this share of the time
+_BYTES_PER_S = 100e6  # of a shared filesystem: assumed until a state was written
 
 State = dict[str, Any]
 
@@ -37,9 +38,9 @@ class Beginning:
     """The end of a shorter training, as the beginning of this one.
 
     Attributes:
-        lineage: digest of all that decides the first steps of this one.
-        file: what the shorter one's `finish` wrote; None: there is none.
-        most_steps: that this one has in common with a shorter one.
+        lineage: digest of everything that decides the first steps of this training.
+        file: what the shorter training wrote with `TrainingStates.finish`; None: there is none.
+        most_steps: the number of steps that this training can have in common with a shorter one.
     """
 
     lineage: str
@@ -48,17 +49,19 @@ class Beginning:
 
 
 class TrainingStates:
-    """The states of one training in a folder, made when it is needed."""
+    """The saved states of one training, in a folder that is made when it is needed."""
 
     def __init__(
         self, folder: Path, key: str, steps: int, stages: Stages, beginning: Beginning | None = None
     ) -> None:
-        """Args:
-        folder: of the trial.
-        key: digest of everything that decides what is learnt.
-        steps: of the whole training.
-        stages: is told what share of it is saved.
-        beginning: None if the length of the training decides its first steps too.
+        """Take note of the training; nothing is read or written yet.
+
+        Args:
+            folder: of the trial.
+            key: digest of everything that decides what is learnt.
+            steps: of the whole training.
+            stages: keeps the share of the training that is saved, and writes the log.
+            beginning: a shorter training to go on from; None if the first steps depend on the length.
         """
         self._folder, self._key, self._steps, self._stages = folder, key, steps, stages
         self._beginning = beginning
@@ -67,10 +70,11 @@ class TrainingStates:
 
     @property
     def adapter(self) -> Path:
+        """The file of the finished adapter, which need not be there."""
         return self._folder / "adapter.pth"
 
     def finished(self) -> State | None:
-        """What `finish` wrote."""
+        """What `finish` wrote; None if the training is not finished."""
         state = self._read(self.adapter) if self.adapter.is_file() else None
         if state is not None:
             self._stages.trained = 1.0
@@ -78,7 +82,7 @@ class TrainingStates:
         return state
 
     def furthest(self) -> State | None:
-        """What `save` wrote last, of all processes; else what a shorter training ended with."""
+        """The furthest state that any process saved, else the end of a shorter training, else None."""
         tried = set[Path]()
         while left := set(self._states()) - tried:  # listed again: another process may just replace them
             tried.add(path := max(left))
@@ -87,6 +91,7 @@ class TrainingStates:
         return None if self._beginning is None else self._begun(self._beginning)
 
     def _begun(self, beginning: Beginning) -> State | None:
+        """The state at the end of a shorter training, if this one can go on from it."""
         if (path := beginning.file) is None or (state := self._read(path, beginning.lineage)) is None:
             return None
         if state["step"] <= beginning.most_steps:
@@ -98,21 +103,22 @@ class TrainingStates:
         return None
 
     def _gone_on(self, state: State, path: Path) -> State:
+        """`state` itself, after a note in the log that the training goes on from it."""
         self._stages.trained = state["step"] / self._steps
         self._stages.say(f"goes on after step {state['step']} of {self._steps}, from {path}")
         return state
 
     def due(self) -> bool:
-        """True if the state should be saved now, lest a power cut cost more."""
+        """True if it is time to save a state, as `EVERY_S` and `SHARE` demand."""
         pause_s = max(EVERY_S, self._cost_s / SHARE)
         return time.monotonic() - self._saved_at >= pause_s
 
     def expect(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Tell `due` beforehand what a state costs: twice more of these goes into the optimizer's part."""
+        """Estimate for `due` the time to save a state: three times `tensors`, as AdamW keeps two numbers for each."""
         self._cost_s = 3 * sum(one.numel() * one.element_size() for one in tensors.values()) / _BYTES_PER_S
 
     def save(self, step: int, state: State) -> None:
-        """Keep `state` after `step` steps. One that cannot be written costs safety, not the training."""
+        """Save `state`, that after `step` steps. If it cannot be written, the training goes on without."""
         begun, path = time.monotonic(), self._folder / f"{self._stem}{step:09d}.pth"
         try:
             self._write(path, {**state, "step": step})
@@ -126,7 +132,7 @@ class TrainingStates:
         self._cost_s = self._saved_at - begun
 
     def finish(self, state: State) -> None:
-        """Keep `state`, the finished adapter, in place of all before.
+        """Save `state`, which holds the finished adapter, and remove all states before it.
 
         Raises:
             OSError: it could not be written.
@@ -136,7 +142,7 @@ class TrainingStates:
         self.clear()
 
     def clear(self) -> None:
-        """Remove what the training would go on from, half-written ones of killed processes too."""
+        """Remove all states of the unfinished training, half-written ones of killed processes included."""
         self._remove(*self._folder.glob("training-*"), *self._folder.glob(".training-*"))
 
     @property
@@ -147,20 +153,25 @@ class TrainingStates:
         return list(self._folder.glob(f"{self._stem}*.pth"))
 
     def _read(self, path: Path, lineage: str | None = None) -> State | None:
-        """A state of this training; of any of that lineage, if one is given."""
+        """The state in a file; None if it is not of this training or, where one is given, of that lineage."""
         try:
             state: State = torch.load(path, map_location="cpu", weights_only=True)
             if state["key"] == self._key if lineage is None else state["lineage"] == lineage:
                 return state
             why = "it is of another training"
-        except Exception as error:  # noqa: BLE001 - torn or damaged, it fails anyhow
+        except Exception as error:  # noqa: BLE001 - reading a damaged file may raise anything
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         self._stages.say(f"{path} is not used: {why}")
         return None
 
     def _write(self, path: Path, state: State) -> None:
+        """Write a state so that the file appears whole.
+
+        Raises:
+            OSError: it could not be written.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # written by ourselves: a full disk is told as what it is
+        content = io.BytesIO()  # not written by PyTorch, which hides that a disk is full
         lineage = None if self._beginning is None else self._beginning.lineage
         torch.save({**state, "key": self._key, "lineage": lineage}, content)
         temporary = self._folder / f".{path.name}.{attempt.copy_name()}"

@@ -1,4 +1,4 @@
-"""The training of one trial: what it goes on from, what memory it takes, what it leaves."""
+"""The training of one trial: its recipe, its saved states, its micro-batches and its adapter."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
 
 
 class Training:
-    """Of the adapters of a model, as a configuration says.
+    """The training of a model's adapters, as a configuration says.
 
     Attributes:
         recipe: what is done.
-        lineage: digest of what decides its first steps, if longer trainings can go on from its end.
+        lineage: digest of everything that decides its first steps; None if no longer training can go on from
+            its end.
     """
 
     def __init__(
@@ -46,16 +47,18 @@ class Training:
         group: Group,
         stages: Stages,
     ) -> None:
-        """Args:
-        evaluation: the study's.
-        wanted: the configuration of `assignment`, checked.
-        samples: to learn from.
-        prepared: what `prepare` froze.
-        assignment: of the attempt.
-        directory: of the attempt.
-        place: this process's device.
-        group: the processes that train together.
-        stages: takes note of what is done.
+        """Make the recipe, and find out where states are saved.
+
+        Args:
+            evaluation: the study's.
+            wanted: the configuration of `assignment`, checked.
+            samples: what to learn from.
+            prepared: the inputs that `orchestrator prepare` put into the shared cache.
+            assignment: of the attempt.
+            directory: of the attempt.
+            place: this process's device.
+            group: the processes that train together.
+            stages: writes the log, and keeps the share of the training that is saved.
         """
         self._samples, self._seed, self._place = samples, assignment.seed, place
         self._group, self._stages = group, stages
@@ -118,7 +121,7 @@ class Training:
                 )
             except EvaluationFailed:
                 if states is not None:
-                    states.clear()  # what diverged diverges again
+                    states.clear()  # a training that diverged would diverge again
                 raise
             stages.say(f"loss {trained.loss:.4f}")
             adapter = lora.adapters(net)
@@ -131,11 +134,11 @@ class Training:
                 said = {name: getattr(trained, name) for name in ("loss", "samples", "steps", "seconds")}
                 end = {"adapter": adapter} if self.lineage is None else trained.end
                 states.finish({**end, "trained": said})
-        return replace(trained, end={})  # what only the rest of a training needs is in the way of scoring
+        return replace(trained, end={})  # frees memory that scoring may need
 
 
 def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, place: torch.device, cache: Path) -> Path:
-    """The file that remembers how much of such a training such a device takes at once."""
+    """The file in the cache that remembers the micro-batches for such a model, data and device."""
     size = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else 0
     kind = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
     what = [[mark.model_dump(mode="json") for mark in prepared.model_files], kind, size]

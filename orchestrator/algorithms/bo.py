@@ -87,12 +87,7 @@ class BO(Planned):
 
     def _model(self) -> Any:
         """The fitted model; None if nothing has a score."""
-        scored = [
-            (self._points[o.id], o.score, o.stderr)
-            for _, o in sorted(self._told.items())
-            if o.score is not None
-        ]
-        scored += [(one.point, one.score, one.stderr) for one in self._known]
+        scored = self._scored()
         if not scored:
             return None
         kept = part(np.array([score for _, score, _ in scored]), MOST_FITTED)
@@ -102,7 +97,7 @@ class BO(Planned):
         variances = known_variances(stderrs, unit)
         d = self.space.dimension
         model = SingleTaskGP(
-            tensor([self.space.snap(point) for point in points], d),
+            tensor(points, d),
             (y / unit).unsqueeze(-1),
             train_Yvar=None if variances is None else variances.unsqueeze(-1),
             covar_module=get_covar_module_with_dim_scaled_prior(d, use_rbf_kernel=self._kernel == "rbf"),
@@ -139,12 +134,6 @@ class BO(Planned):
             options={"seed": seed},
         )
         return self.space.snap(tuple(found[0].tolist()))
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Nothing but the points."""
 
 
 def _scores(model: Any) -> torch.Tensor:

@@ -18,7 +18,10 @@ from orchestrator.space.space import SearchSpace
 
 
 class Planned(Algorithm):
-    """An algorithm that plans points ahead; subclasses give `_plan`, `_state` and `_restore`."""
+    """An algorithm that plans points ahead.
+
+    Subclasses give `_plan`; and `_state` and `_restore`, if they keep more than points and observations.
+    """
 
     def __init__(self, space: SearchSpace, *, seed: int, budget: int, capacity: int) -> None:
         super().__init__(space, seed=seed, budget=budget, capacity=capacity)
@@ -33,11 +36,10 @@ class Planned(Algorithm):
     def _plan(self) -> None:
         """Plan some more points by `_append`; none if that has to wait for observations, or at the end."""
 
-    @abstractmethod
     def _state(self) -> dict[str, Any]:
-        """What the subclass has to write down, as JSON values."""
+        """What the subclass has to write down beside points and observations, as JSON values: nothing."""
+        return {}
 
-    @abstractmethod
     def _restore(self, state: dict[str, Any]) -> None:
         """Take back what `_state` gave; points and observations are restored already."""
 
@@ -66,6 +68,13 @@ class Planned(Algorithm):
             raise ValueError(f"{point} is no point of the unit cube in {self.space.dimension} dimensions")
         if not self.space.feasible(point):
             raise ValueError(f"{self.space.decode(point)} breaks a constraint of the space")
+
+    def _scored(self) -> list[tuple[Point, float, float | None]]:
+        """What has a score, as a model should see it: snapped point, score, its error; told ones first."""
+        told = ((self._points[i], o.score, o.stderr) for i, o in sorted(self._told.items()))
+        scored = [(point, score, stderr) for point, score, stderr in told if score is not None]
+        scored += [(one.point, one.score, one.stderr) for one in self._known]
+        return [(self.space.snap(point), score, stderr) for point, score, stderr in scored]
 
     @property
     def _settled(self) -> bool:

@@ -18,12 +18,12 @@ _SITES = {"slurm": slurm.findings, "oar": oar.findings}
 
 
 def examine(profile: ClusterProfile, study: Path | None = None, *, proved: bool = False) -> Iterator[Finding]:
-    """What can be told without a job: the scheduler, the shared directory, this host, a study.
+    """Yield what can be found out without a job: on the scheduler, the shared directory, this host, a study.
 
     Args:
-        profile: where.
-        study: its file, if one is looked at too.
-        proved: `try_host` follows, and tells for sure what could only be guessed here.
+        profile: the one to check.
+        study: the file of a study to check too; None: none.
+        proved: `try_host` follows, and will show what could only be guessed here.
     """
     if profile.scheduler in _SITES:
         yield from _SITES[profile.scheduler](profile)
@@ -41,17 +41,25 @@ def examine(profile: ClusterProfile, study: Path | None = None, *, proved: bool 
 def try_host(
     profile: ClusterProfile, study: Path | None, wait_min: float, progress: Callable[[str], None]
 ) -> Iterator[Finding]:
-    """What only a job on a host can tell; see `probe.findings`."""
+    """Yield what only a job on a host can show; see `probe.findings`.
+
+    Args:
+        profile: the one that the job runs under.
+        study: the file of a study to check too; None: none. What is wrong with it `examine` reports.
+        wait_min: how long the job may wait in the queue, in minutes.
+        progress: called with a line of text whenever something has changed.
+    """
     from orchestrator.doctor import probe  # noqa: PLC0415 — submitit is loaded for it
 
     spec = None
     if study is not None:
-        with suppress(InputError):  # `examine` said it
+        with suppress(InputError):  # `examine` reported it
             spec = read_checked_study(study)
     return probe.findings(profile, wait_min, progress, spec)
 
 
 def _study(profile: ClusterProfile, study: Path) -> tuple[StudySpec | None, Finding]:
+    """The study, if its file is right, and whether it can be launched."""
     here, spec = Group("Study"), None
     try:
         spec = read_checked_study(study)
@@ -66,6 +74,7 @@ def _study(profile: ClusterProfile, study: Path) -> tuple[StudySpec | None, Find
 
 
 def _charter(profile: ClusterProfile) -> Finding:
+    """Whether the charter (the site's usage policy) lets a job start now."""
     here, charter = Group("Charter"), profile.charter
     assert charter is not None
     if not charter.binds(profile.options):

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Mark(StrEnum):
-    """How a thing is."""
+    """Whether a thing is as it should be."""
 
     OK = "ok"
     WARNING = "warning"  # evaluations will run; something may be slower, later or fewer than expected
@@ -20,6 +20,7 @@ class Finding:
 
     Attributes:
         group: the heading it stands under.
+        mark: whether it is as it should be.
         what: the thing, in a word or two.
         says: how it is, with its value.
         remedy: what to do, if it is not as it should be.
@@ -39,10 +40,13 @@ class Group:
         self.name = name
 
     def ok(self, what: str, says: str) -> Finding:
+        """A finding on a thing that is as it should be."""
         return Finding(self.name, Mark.OK, what, says)
 
     def warning(self, what: str, says: str, remedy: str) -> Finding:
+        """A finding on a thing with which evaluations will run, but not as well as they should."""
         return Finding(self.name, Mark.WARNING, what, says, remedy)
 
     def wrong(self, what: str, says: str, remedy: str) -> Finding:
+        """A finding on a thing with which evaluations will not run."""
         return Finding(self.name, Mark.WRONG, what, says, remedy)

@@ -18,16 +18,23 @@ from orchestrator.doctor.storage import trials
 from orchestrator.errors import InputError
 
 HERE = Group("Job on a host")
-_SKEW_S = 5.0
-_TEMPORARY_GB = 10.0
+_SKEW_S = 5.0  # between two clocks
+_TEMPORARY_GB = 10.0  # that should be free for temporary files
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """How late files show, from the exchanges; in seconds.
+    """How late files show on the other side, and how far the clocks are apart; in seconds.
 
-    The two clocks are unknown to each other. In the quickest exchange both ways are taken to be equally long;
-    that gives the host's lead, and with it every other way.
+    The clocks are not synchronised, so their difference is estimated as in NTP (RFC 5905, section 8): in the
+    quickest exchange both directions are assumed to take equally long. From this difference follows the delay
+    in each direction of every exchange.
+
+    Attributes:
+        to_login: the longest delay until the login node sees a file that the host wrote.
+        to_host: the longest delay in the other direction.
+        host_ahead: how far the host's clock is ahead of the login node's; negative: behind.
+        host_ahead_within: the largest possible error of `host_ahead`, half of the quickest round trip.
     """
 
     to_login: float
@@ -37,9 +44,15 @@ class Delays:
 
     @classmethod
     def of(cls, exchanges: Sequence[Mapping[str, float]]) -> Delays:
-        """From at least one exchange: sent and back by the host's clock, seen and answered by ours."""
+        """Compute the delays.
+
+        Args:
+            exchanges: at least one; each holds times in seconds since the epoch, "sent" and "back" by the
+                host's clock, "seen" and "answered" by the login node's.
+        """
 
         def ways(one: Mapping[str, float]) -> float:
+            """Seconds that both directions of an exchange took together."""
             return (one["back"] - one["sent"]) - (one["answered"] - one["seen"])
 
         quick = min(exchanges, key=ways)
@@ -55,13 +68,13 @@ class Delays:
 def judged(
     profile: ClusterProfile, facts: Mapping[str, Any], waited_s: float, spec: StudySpec | None = None
 ) -> Iterator[Finding]:
-    """What the facts of `jobs.probe.facts` mean for studies, or for one.
+    """Yield what the facts that a probe job found mean for studies.
 
     Args:
-        profile: that the job ran under.
-        facts: that it left.
-        waited_s: how long it was in the queue.
-        spec: the study, if one is looked at.
+        profile: the one that the job ran under.
+        facts: what the job wrote (see `jobs.probe.facts.probe`).
+        waited_s: how long the job waited in the queue, in seconds.
+        spec: a study to check too; None: none.
     """
     yield HERE.ok("job", f"{facts['job']} ran on {facts['host']}, {waited_s:.0f} s after its submission")
     if facts["exchanges"]:
@@ -148,14 +161,14 @@ def _of_devices(profile: ClusterProfile, devices: Mapping[str, Any]) -> Iterator
 def _of_weights(
     profile: ClusterProfile, gpus: Sequence[Mapping[str, Any]], spec: StudySpec
 ) -> Iterator[Finding]:
-    """Whether the GPUs of a trial hold the model of the study; nothing where that cannot be told."""
+    """Yield whether the GPUs of a trial can hold the study's model; nothing where that cannot be known."""
     evaluation = spec.evaluation
     if not isinstance(evaluation, LitGPTEvaluation) or not gpus:
         return
     try:
         expected = memory.expected_bytes(evaluation, require_prepared(evaluation, profile.cache_path))
     except (InputError, OSError, RuntimeError):
-        return  # `check` and `prepare` say it
+        return  # `check` and `prepare` report it
     smallest = min(gpu["memory_bytes"] for gpu in gpus)
     of_trial = max(1, profile.hosts * profile.gpus // profile.pack)
     in_shards = False if evaluation.quantize else evaluation.sharded

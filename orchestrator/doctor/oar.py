@@ -15,7 +15,7 @@ _HERE = Group("OAR")
 
 
 def findings(profile: ClusterProfile) -> Iterator[Finding]:
-    """One after the other, as they are known."""
+    """Yield the findings, each as soon as it is known."""
     if gone := missing(COMMANDS):
         remedy = "run this on a frontend of the cluster"
         yield _HERE.wrong("commands", f"{', '.join(gone)} not on PATH", remedy)
@@ -83,12 +83,12 @@ def _types(profile: ClusterProfile) -> list[str]:
 
 
 def _option(profile: ClusterProfile, *names: str) -> str:
-    """An option of the profile by whichever of its names it is there."""
+    """The value of an option of the profile that may have any of several names; "" if it is not set."""
     return next((str(value) for name, value in profile.options.items() if name.lstrip("-") in names), "")
 
 
 def _kinds(hosts: Sequence[Host]) -> str:
-    """What the hosts are like: "8 × 4 A100-SXM4-40GB"."""
+    """The hosts by their GPUs, as "8 × 4 A100-SXM4-40GB": eight hosts with four GPUs each."""
     kinds: dict[tuple[int, str], int] = {}
     for host in hosts:
         kinds[host.gpus, host.gpu_type] = kinds.get((host.gpus, host.gpu_type), 0) + 1

@@ -1,4 +1,4 @@
-"""A probe job from submission to its facts: the login node's side of `jobs.probe.facts`."""
+"""Submits a probe job and waits for the facts it finds: the login node's side of `jobs.probe.facts`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.executors.base import Executor, JobState, State
 
 _WALLTIME_MIN = 10.0
-_RUN_S = 300.0  # from its start to its facts: torch takes a minute to load from a busy filesystem
-_LATE_S = 5.0  # a submission that was interrupted is looked for so long
+_RUN_S = 300.0  # from the job's start to its facts: torch takes a minute to load from a busy filesystem
+_LATE_S = 5.0  # how long the job of an interrupted submission is looked for
 _LOOK_S = 2.0  # between two questions to the scheduler
 
 
@@ -35,16 +35,16 @@ def findings(
     progress: Callable[[str], None],
     spec: StudySpec | None = None,
 ) -> Iterator[Finding]:
-    """Submit a probe and say what it found. What it left stays only if something is wrong.
+    """Submit a probe job and yield what it found. Its files are kept only if something is wrong.
 
     Args:
-        profile: where.
-        wait_min: how long it may wait in the queue.
-        progress: told of what happens meanwhile.
-        spec: the study, if one is looked at.
+        profile: the one that the job runs under.
+        wait_min: how long the job may wait in the queue, in minutes.
+        progress: called with a line of text whenever something has changed.
+        spec: a study to check too; None: none.
 
     Raises:
-        KeyboardInterrupt: the job is cancelled before.
+        KeyboardInterrupt: passed on after the job has been cancelled.
     """
     probe = _Probe(profile)
     try:
@@ -71,7 +71,7 @@ def findings(
         yield from found
         if not any(finding.remedy for finding in found):
             shutil.rmtree(probe.folder, ignore_errors=True)
-            with suppress(OSError):  # another probe's is there
+            with suppress(OSError):  # it holds the files of another probe
                 probe.folder.parent.rmdir()
             return
     yield HERE.ok("kept for you", str(probe.folder))
@@ -96,7 +96,12 @@ class _Probe:
         self._answered = 0
 
     def prepare(self) -> None:
-        if not (shared := self.folder.parents[1]).is_dir():  # a mistyped one is not made
+        """Make the directory of the job.
+
+        Raises:
+            InputError: the shared directory does not exist.
+        """
+        if not (shared := self.folder.parents[1]).is_dir():  # its name may be mistyped: it is not made
             raise InputError(f"none: {shared} is no directory")
         self.attempt.mkdir(parents=True)
 
@@ -108,7 +113,7 @@ class _Probe:
             self.executor.cancel([self.job])
 
     def cancel_unknown(self) -> None:
-        """Cancel a job whose submission was interrupted, and may yet come to be."""
+        """Cancel the job of an interrupted submission, which may show in the queue only seconds later."""
         deadline = time.monotonic() + _LATE_S
         while not self.job and time.monotonic() < deadline:
             with suppress(OrchestratorError):
@@ -119,16 +124,20 @@ class _Probe:
 
     @contextmanager
     def lock_held(self) -> Iterator[None]:
-        """Hold a lock that the host is to see."""
+        """Hold a lock on a file while the job runs, for it to test whether its host sees the lock."""
         with (self.attempt / LOCK).open("a") as file:
-            with suppress(OSError):  # no locks here: said already
+            with suppress(OSError):  # no locks here: already reported
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
     def watch(
         self, wait_s: float, progress: Callable[[str], None]
     ) -> tuple[dict[str, Any] | None, Finding | None]:
-        """Answer the host until its facts are there; else why they are not."""
+        """Answer the host's files until its facts are there.
+
+        Returns:
+            The facts and None; or None and the finding that says why there are none.
+        """
         submitted, looked = time.monotonic(), 0.0
         started: float | None = None
         state = JobState(State.PENDING)
@@ -156,7 +165,7 @@ class _Probe:
             time.sleep(0.02)
 
     def _answer(self) -> bool:
-        """Answer one ping; True if there was one."""
+        """Answer the next file of the host, its "ping"; True if there was one."""
         if self._answered == EXCHANGES or _read(self.attempt / f"ping-{self._answered}.json") is None:
             return False
         seen = time.time()
@@ -207,7 +216,11 @@ def _where(job: str, state: JobState, seconds: float) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Content of a JSON file; None if it does not show yet."""
+    """The content of a JSON file; None if it does not show yet.
+
+    Raises:
+        InputError: it holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:

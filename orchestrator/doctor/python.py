@@ -1,4 +1,4 @@
-"""Whether this interpreter has what studies need, and jobs can start it."""
+"""Whether this interpreter has the packages that studies need, and whether jobs can start it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HERE = Group("Python")
 
 
 def findings(profile: ClusterProfile, *, fine_tunes: bool | None, proved: bool) -> Iterator[Finding]:
-    """One after the other.
+    """Yield the findings, each as soon as it is known.
 
     Args:
-        profile: where jobs run.
-        fine_tunes: whether the study needs what LoRA fine-tuning needs; None if no study is known.
-        proved: a job will tell whether hosts can start this interpreter.
+        profile: the one that jobs run under.
+        fine_tunes: whether the study needs the packages for LoRA fine-tuning; None if no study is known.
+        proved: a job will show whether hosts can start this interpreter.
     """
     kind, _ = storage.filesystem(Path(sys.prefix))
     says = f"{platform.python_version()}, {sys.executable}"
@@ -42,6 +42,7 @@ def findings(profile: ClusterProfile, *, fine_tunes: bool | None, proved: bool) 
 
 
 def _packages(*, fine_tunes: bool | None) -> Iterator[Finding]:
+    """Whether all packages are installed in versions that fit."""
     needed, further = _unmet(""), _unmet("llm")
     install = f"{sys.executable} -m pip install -c constraints.txt -e '.[llm]'"
     if needed:
@@ -55,7 +56,7 @@ def _packages(*, fine_tunes: bool | None) -> Iterator[Finding]:
 
 
 def _unmet(extra: str) -> list[str]:
-    """Requirements of this program, with an extra, that are not installed as they should be."""
+    """Requirements of this program and of its `extra` ("": none) that are missing or of another version."""
     wanted = [Requirement(text) for text in importlib.metadata.requires("orchestrator") or ()]
     applying = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})]
     here = versions(one.name for one in applying)

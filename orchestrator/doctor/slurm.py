@@ -20,7 +20,7 @@ from orchestrator.site.slurm import COMMANDS, Partition, SlurmSite, look
 
 
 def findings(profile: ClusterProfile) -> Iterator[Finding]:
-    """One after the other, as they are known."""
+    """Yield the findings, each as soon as it is known."""
     if gone := missing(COMMANDS):
         remedy = "run this on a login node of the cluster; some sites want `module load slurm` first"
         yield HERE.wrong("commands", f"{', '.join(gone)} not on PATH", remedy)
@@ -56,6 +56,7 @@ def findings(profile: ClusterProfile) -> Iterator[Finding]:
 
 
 def _accounting(site: SlurmSite) -> Finding:
+    """Whether there is accounting, and whether it answers."""
     if not site.accounting:
         return HERE.ok("accounting", "off: not needed, squeue and the result files tell what became of a job")
     try:
@@ -68,6 +69,7 @@ def _accounting(site: SlurmSite) -> Finding:
 
 
 def _partition_names(profile: ClusterProfile, site: SlurmSite) -> list[str]:
+    """The partitions that the profile names, else the default one; empty if there is none."""
     named = option(profile, "partition")
     if named is None:
         return [site.default.name] if site.default else []
@@ -77,7 +79,10 @@ def _partition_names(profile: ClusterProfile, site: SlurmSite) -> list[str]:
 def _of_partitions(
     profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Partition]
 ) -> Iterator[Finding]:
-    """If one of several partitions can do it, SLURM takes that one: what the others lack is no error."""
+    """Yield the findings on each partition; if one has no error, errors of the others become warnings.
+
+    Of several partitions SLURM takes one that can run the job.
+    """
     found = {one.name: list(_of_partition(profile, site, one)) for one in partitions}
     one_will_do = any(all(f.mark is not Mark.WRONG for f in these) for these in found.values())
     for these in found.values():
@@ -87,6 +92,7 @@ def _of_partitions(
 
 
 def _of_partition(profile: ClusterProfile, site: SlurmSite, partition: Partition) -> Iterator[Finding]:
+    """Yield whether a partition can give what the profile asks."""
     name = partition.name
     if not partition.up:
         yield HERE.wrong("partition", f"{name} is not up", _others(profile, site, "`sinfo` lists them"))
@@ -139,7 +145,7 @@ def _walltime(profile: ClusterProfile, site: SlurmSite, partition: Partition) ->
 
 
 def _tried(profile: ClusterProfile) -> Finding:
-    """What sbatch itself says to the script, without submitting it."""
+    """What `sbatch --test-only` says about a job script: it is checked, and not submitted."""
     with tempfile.TemporaryDirectory() as name:
         folder = profile.runs_path / "doctor" / "jobs" / "doctor"
         executor = executors.create(profile.scheduler, resources(profile))
@@ -157,13 +163,13 @@ def _tried(profile: ClusterProfile) -> Finding:
 
 
 def _kinds(partition: Partition) -> str:
-    """What GPUs its hosts have: "4 × a100, no GPUs"."""
+    """The GPUs of the hosts of a partition, as "4 × a100, no GPUs"."""
     kinds = sorted({(host.gpus, host.gpu_type) for host in partition.hosts}, reverse=True)
     return ", ".join(f"{n} × {kind or 'GPU'}" if n else "no GPUs" for n, kind in kinds[:4]) or "no hosts"
 
 
 def _others(profile: ClusterProfile, site: SlurmSite, otherwise: str) -> str:
-    """The partitions that would do, for a remedy."""
+    """A remedy: the partitions that can run such jobs; `otherwise` if there is none."""
     fit = [
         f'"{one.name}"'
         for one in site.partitions

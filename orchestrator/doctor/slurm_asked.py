@@ -1,4 +1,4 @@
-"""What a profile asks of SLURM's hosts, in whichever of its words."""
+"""What a profile asks of SLURM's hosts, whichever of several options it uses for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from orchestrator.site.slurm import Host, Partition, gpus_of
 
 
 def option(profile: ClusterProfile, name: str) -> str | None:
-    """An option of the profile, else what the environment says in its place."""
+    """The value of an option of the profile, else of the variable SBATCH_… that means the same; else None.
+
+    Args:
+        profile: its options may be written with dashes, as "--gpus-per-node".
+        name: the option, written with underscores.
+    """
     for written, value in profile.options.items():
         if written.lstrip("-").replace("-", "_") == name:
             return str(value)
@@ -18,7 +23,7 @@ def option(profile: ClusterProfile, name: str) -> str | None:
 
 
 def asked_gpus(profile: ClusterProfile) -> tuple[int, str]:
-    """GPUs of each host and their type, by the option that asks for them, else by `gpus`."""
+    """The GPUs asked for on each host, and their type ("": any), from an option, else from `gpus`."""
     for name in ("gres", "gpus_per_node", "gpus"):
         if (text := option(profile, name)) is not None:
             text = text if name == "gres" else f"gpu:{text}"
@@ -28,10 +33,10 @@ def asked_gpus(profile: ClusterProfile) -> tuple[int, str]:
 
 
 def able(profile: ClusterProfile, partition: Partition) -> list[Host]:
-    """Its hosts with the GPUs, their type and the feature that are asked for."""
+    """The hosts of `partition` with the GPUs, the GPU type and the feature that the profile asks for."""
     gpus, kind = asked_gpus(profile)
     fit = [host for host in partition.with_gpus(gpus) if not kind or host.gpu_type in ("", kind)]
     feature = option(profile, "constraint") or ""
-    if not re.fullmatch(r"[\w.-]+", feature):  # none, or an expression: SLURM's to read
+    if not re.fullmatch(r"[\w.-]+", feature):  # none, or an expression, which only SLURM can read
         return fit
     return [host for host in fit if feature in host.features]

@@ -1,4 +1,4 @@
-"""What a SLURM site lets this user have at once, and charge, against what a profile asks."""
+"""Whether a SLURM site lets this user run as many jobs, and charge them, as a profile asks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE = Group("SLURM")
 
 
 def at_once(profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Partition]) -> Iterator[Finding]:
-    """What keeps `max_jobs` from running, or waiting, side by side; nothing if all is well."""
+    """Yield what keeps `max_jobs` jobs from running, or being queued, at once; nothing if all is well."""
     hosts = {host.name for one in partitions for host in able(profile, one)}
     if hosts and profile.max_jobs * profile.hosts > len(hosts) and asked_gpus(profile)[0]:
         says = f"max_jobs = {profile.max_jobs}: {len(hosts)} hosts could run them"
@@ -35,7 +35,7 @@ def at_once(profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Parti
 
 
 def charged(profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Partition]) -> Iterator[Finding]:
-    """Whether account and QOS are this user's, where accounting tells."""
+    """Yield whether this user may use the account and the QOS, as far as accounting can be read."""
     account, qos = option(profile, "account"), option(profile, "qos")
     own = site.associations
     if own is None:
@@ -62,7 +62,7 @@ def charged(profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Parti
 
 
 def master(profile: ClusterProfile, site: SlurmSite) -> Iterator[Finding]:
-    """Whether the partition of the master's own jobs is there, and lets them run so long."""
+    """Yield whether the partition of the master's own jobs exists and allows their wall-time."""
     if profile.master is None:
         return
     options = profile.master.options or profile.options
@@ -82,6 +82,7 @@ def master(profile: ClusterProfile, site: SlurmSite) -> Iterator[Finding]:
 def _qos_problem(
     qos: str, profile: ClusterProfile, site: SlurmSite, partitions: Sequence[Partition]
 ) -> tuple[str, str] | None:
+    """Why the QOS cannot be used, and what to do; None if it can."""
     known = {one.name: one for one in site.qos}
     if qos not in known:
         return f'no QOS "{qos}"{near(qos, known)}', "`sacctmgr show qos` lists them"
@@ -97,5 +98,6 @@ def _qos_problem(
 
 
 def _associations(profile: ClusterProfile, site: SlurmSite) -> list[Association]:
+    """The user's associations with the account that the profile names; all of them if it names none."""
     account = option(profile, "account")
     return [one for one in site.associations or () if account in (None, one.account)]

@@ -1,4 +1,4 @@
-"""Whether the shared directory is one: there, writable, roomy, seen from elsewhere, with links and locks."""
+"""Checks of the shared directory: it exists, is writable, has room, is shared, and has links and locks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from orchestrator.config.profile import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 
 HERE = Group("Shared directory")
-_ROOM_GB = 20.0  # a model of 7 billion parameters in half precision, and as much again
-_INODES = 10_000
-_SKEW_S = 5.0
+_ROOM_GB = 20.0  # a model of 7 billion parameters in half precision takes 14 GB
+_INODES = 10_000  # files that should still fit
+_SKEW_S = 5.0  # between two clocks
 
 
 def findings(profile: ClusterProfile, *, proved: bool) -> Iterator[Finding]:
-    """One after the other, as they are known; `proved`: a job will tell what hosts see."""
+    """Yield the findings, each as soon as it is known.
+
+    Args:
+        profile: the one whose `shared_dir` is checked.
+        proved: a job will show whether hosts see the directory, so its kind of filesystem is no reason for a
+            warning.
+    """
     path = profile.shared_path
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
@@ -42,7 +48,7 @@ def findings(profile: ClusterProfile, *, proved: bool) -> Iterator[Finding]:
 
 
 def trials(group: Group, found: dict[str, str]) -> Iterator[Finding]:
-    """What was tried on a directory: one line if all went well."""
+    """Yield what `jobs.probe.storage.trials` found: a finding for each failure, or one if all works."""
     remedies = {
         "hard link": "results are made whole by it: another shared_dir, on a POSIX filesystem",
         "rename": "another shared_dir, on a POSIX filesystem",
@@ -57,6 +63,7 @@ def trials(group: Group, found: dict[str, str]) -> Iterator[Finding]:
 
 
 def _kind(profile: ClusterProfile, path: Path, *, proved: bool) -> Finding:
+    """Whether the filesystem is of a kind that several hosts can mount."""
     kind, mounted = storage.filesystem(path)
     if profile.scheduler == "local" or storage.is_shared(kind) or proved:
         return HERE.ok("filesystem", f"{kind}, mounted at {mounted}")
@@ -67,6 +74,7 @@ def _kind(profile: ClusterProfile, path: Path, *, proved: bool) -> Finding:
 
 
 def _room(path: Path) -> Iterator[Finding]:
+    """Whether enough space and enough inodes are free."""
     free_gb = shutil.disk_usage(path).free / 1e9
     says = f"{free_gb:.0f} GB free on the filesystem"
     if free_gb < _ROOM_GB:

@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from orchestrator.executors.command import answer
 
 _ANSWER_S = 20.0
-# What a user sets for his own convenience, and what a job that this runs in has set.
+# Prefixes of variables that change what these commands answer, and are therefore not passed on to them. They
+# are set by users for their convenience, or by the job that this process runs in.
 _THEIRS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SINFO_", "SQUEUE_", "SACCT_", "SCONTROL_", "OAR_")
-# … but not where it says whom to charge and where to go, as the executor lets it.
+# Exceptions, which the executors pass on too: whom to charge, and which cluster and partition to use.
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS")
 
 
 def missing(commands: Sequence[str]) -> list[str]:
-    """Those of the commands that are not on PATH."""
+    """Those of `commands` that are not on PATH."""
     return [command for command in commands if shutil.which(command) is None]
 
 
 def ask(*argv: str) -> str:
-    """What one of the scheduler's commands writes to stdout.
+    """Run one of the scheduler's commands and return what it writes to stdout.
 
     Raises:
         InputError: there is no such command.
@@ -32,9 +33,9 @@ def ask(*argv: str) -> str:
 
 
 def last_words(error: Exception) -> str:
-    """The last line of what a command said; its first ones are often about sockets and retries.
+    """The last line of a command's error message; the first ones are often about sockets and retries.
 
-    The advice to read its help, which getopt has commands end with, is passed over.
+    A final line that advises to read the command's help ("Try …", written by getopt) is left out.
     """
     lines = str(error).strip().splitlines()
     telling = [line for line in lines if not line.startswith(("Try ", "sbatch: Try "))]

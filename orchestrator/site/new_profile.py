@@ -1,4 +1,4 @@
-"""A profile for the cluster at hand, written from what the cluster says of itself."""
+"""Writing a profile for the cluster at hand, from what its scheduler says about it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from orchestrator.site.draft import WALLTIME_MIN, Draft
 def write(
     name: str, *, partition: str | None = None, cluster: str | None = None, shared_dir: Path | None = None
 ) -> tuple[Path, list[str]]:
-    """Write the user's own profile of that name; return its path and what is to be looked at.
+    """Write a new profile to the folder of the user's own profiles.
 
     Args:
-        name: of the profile.
-        partition: of SLURM; None: the one that fits best.
-        cluster: of OAR's resources; None: the one that fits best.
-        shared_dir: None: a guess.
+        name: of the profile, without the ending ".toml".
+        partition: a SLURM partition; None: the one that fits best.
+        cluster: the property `cluster` of OAR's resources; None: the one that fits best.
+        shared_dir: a directory that the hosts see too; None: it is guessed.
+
+    Returns:
+        The path of the profile, and remarks on what the user should look at.
 
     Raises:
-        InputError: there is one of that name, it cannot be written, or no such partition or cluster.
+        InputError: the name cannot be used, a profile of that name exists, it cannot be written, or there is
+            no such partition or cluster.
         SchedulerError: there is a scheduler, and it does not answer.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name.endswith(".toml"):
@@ -47,6 +51,7 @@ def write(
 
 
 def _draft(partition: str | None, cluster: str | None, shared_dir: Path | None) -> Draft:
+    """A profile for the first scheduler that is here and answers; for this machine alone if none is here."""
     if partition is not None and cluster is not None:
         raise InputError("give either --partition (SLURM) or --cluster (OAR)")
     makers: dict[str, tuple[str, Callable[[], Draft]]] = {
@@ -61,7 +66,7 @@ def _draft(partition: str | None, cluster: str | None, shared_dir: Path | None) 
                 return make()
             except InputError:
                 raise
-            except OrchestratorError as error:  # commands of a scheduler that is not run here
+            except OrchestratorError as error:  # the commands may be here without their scheduler
                 silent = silent or error
     if silent is not None:
         raise silent
@@ -71,6 +76,7 @@ def _draft(partition: str | None, cluster: str | None, shared_dir: Path | None) 
 
 
 def _slurm(name: str | None, shared_dir: Path | None) -> Draft:
+    """A profile for the SLURM partition `name`; None: the one that fits best."""
     site = slurm.look()
     chosen = _partition(site, name)
     gpus, kind = _usual([(host.gpus, host.gpu_type) for host in chosen.with_gpus(1)])
@@ -107,6 +113,11 @@ def _slurm(name: str | None, shared_dir: Path | None) -> Draft:
 
 
 def _partition(site: slurm.SlurmSite, name: str | None) -> slurm.Partition:
+    """The partition `name`; if it is None, the best one that is up.
+
+    The first of these that differs decides: it has usable hosts with GPUs, it allows an evaluation's
+    wall-time, its jobs are not preempted, it is the default, and how many such hosts it has.
+    """
     if name is not None:
         if (named := site.partition(name)) is None:
             known = [one.name for one in site.partitions]
@@ -125,6 +136,7 @@ def _partition(site: slurm.SlurmSite, name: str | None) -> slurm.Partition:
 
 
 def _oar(name: str | None, shared_dir: Path | None) -> Draft:
+    """A profile for the OAR cluster `name`; None: the one with the most usable hosts that have GPUs."""
     site = oar.look()
     clusters = site.clusters
     if name is not None and name not in clusters:
@@ -161,6 +173,7 @@ def _oar(name: str | None, shared_dir: Path | None) -> Draft:
 
 
 def _grid5000(hosts: Sequence[oar.Host]) -> list[str]:
+    """The lines of a [charter] section with Grid'5000's usage policy, as far as it is known."""
     cores = _usual([(host.cores, "") for host in hosts])[0]
     return [
         "# Grid'5000's usage policy, second-hand: read the current one, and `usagepolicycheck -t`.",
@@ -173,6 +186,7 @@ def _grid5000(hosts: Sequence[oar.Host]) -> list[str]:
 
 
 def _local(shared_dir: Path | None) -> Draft:
+    """A profile for this machine, without a scheduler."""
     draft = Draft("This machine: `orchestrator profiles new` found neither sbatch nor oarsub.")
     gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
     draft.add("description", "this machine, no scheduler", "shown by `profiles`")
@@ -190,11 +204,12 @@ def _local(shared_dir: Path | None) -> Draft:
 
 
 def _usual(kinds: Sequence[tuple[int, str]]) -> tuple[int, str]:
-    """The commonest number and type; of two as common the larger one."""
+    """The most frequent (number, type); of equally frequent ones the largest; (0, "") if there is none."""
     count = Counter(kinds)
     return max(count, key=lambda one: (count[one], one), default=(0, ""))
 
 
 def _others(names: Sequence[str], chosen: str) -> str:
+    """A comment that names up to eight alternatives to `chosen`."""
     others = [name for name in names if name and name != chosen]
     return f"also there: {', '.join(others[:8])}" if others else "the only one"

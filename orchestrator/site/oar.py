@@ -16,7 +16,7 @@ COMMANDS = ("oarsub", "oarstat", "oardel", "oarnodes")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host, put together from its resources."""
+    """A host, put together from its OAR resources, most of which are a core each."""
 
     name: str
     cluster: str  # "" where the site has no such property
@@ -26,16 +26,17 @@ class Host:
     states: frozenset[str]  # of its resources: Alive, Absent, Suspected, Dead
     standby: bool  # Absent, and woken when a job asks for it
     besteffort: bool
-    walltime_min: float | None  # longest that it takes, where the site says so
+    walltime_min: float | None  # of the longest job that it takes; None: no limit is known
 
     @property
     def usable(self) -> bool:
+        """True if jobs can start on the host: all its resources are alive, or will be woken up."""
         return self.states == {"Alive"} or (self.standby and self.states <= {"Alive", "Absent"})
 
 
 @dataclass(frozen=True, slots=True)
 class OarSite:
-    """One look at a cluster, or at the part of it that a property names."""
+    """What a cluster looks like at one time, or the hosts of it that a condition selects."""
 
     version: str
     hosts: tuple[Host, ...]
@@ -50,14 +51,14 @@ class OarSite:
 
 
 def look(matching: str = "") -> OarSite:
-    """Ask the server.
+    """Ask the OAR server for its hosts.
 
     Args:
-        matching: an SQL condition on resources, as `property` in a profile. All, if it is empty.
+        matching: an SQL condition on resources, as `property` in a profile; all resources if it is empty.
 
     Raises:
-        InputError: OAR's commands are not here.
-        SchedulerError: the server does not answer, or the condition is none.
+        InputError: OAR's commands are not on PATH.
+        SchedulerError: the server does not answer, rejects the condition, or does not answer in JSON.
     """
     argv = ["oarnodes", "-J", *(["--sql", matching] if matching else [])]
     text = ask(*argv)
@@ -69,6 +70,7 @@ def look(matching: str = "") -> OarSite:
 
 
 def _version() -> str:
+    """OAR's version; "" if it does not tell."""
     try:
         words = ask("oarstat", "--version").split()
     except OrchestratorError:
@@ -77,6 +79,7 @@ def _version() -> str:
 
 
 def _hosts(rows: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
+    """The hosts that OAR's resources belong to, in the order of their names."""
     resources: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("type", "default") == "default":  # not a disk, a network or a licence

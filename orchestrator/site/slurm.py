@@ -36,7 +36,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition; limits are None where there are none."""
+    """A partition; a limit is None where there is none.
+
+    Attributes:
+        walltime_min: longest wall-time of a job, in minutes.
+        most_hosts: most hosts of one job.
+        accounts: those that may use it; None: all.
+        qos: those that may be used in it; None: all.
+    """
 
     name: str
     default: bool
@@ -50,16 +57,23 @@ class Partition:
 
     @property
     def gpus(self) -> int:
-        """Most GPUs of one of its hosts."""
+        """The largest number of GPUs that one of its hosts has."""
         return max((host.gpus for host in self.hosts), default=0)
 
     def with_gpus(self, gpus: int) -> tuple[Host, ...]:
+        """Its hosts that have at least so many GPUs."""
         return tuple(host for host in self.hosts if host.gpus >= gpus)
 
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """What accounting lets this user charge, where, and how much at once."""
+    """What SLURM's accounting allows this user: an account, where it may be used, and its limits.
+
+    Attributes:
+        qos: those that may be used with it.
+        most_submitted: most jobs in the queue at once; None: no limit.
+        walltime_min: longest wall-time of a job, in minutes; None: no limit.
+    """
 
     account: str
     partition: str  # "": all
@@ -70,7 +84,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class Qos:
-    """A quality of service and its limits per user."""
+    """A quality of service and its limits per user; None: no limit."""
 
     name: str
     walltime_min: float | None
@@ -79,12 +93,13 @@ class Qos:
 
 @dataclass(frozen=True, slots=True)
 class SlurmSite:
-    """One look at a cluster.
+    """What a cluster looks like at one time.
 
     Attributes:
-        largest_array: jobs that one array can hold.
-        enforced: what must be right for a job to be taken: "associations", "limits", "qos", …
-        associations: of this user; None where accounting cannot be read.
+        largest_array: most jobs that one array can hold.
+        accounting: True if jobs are recorded in a database, which `sacct` reads.
+        enforced: what is checked before a job is accepted: "associations", "limits", "qos", …
+        associations: of this user; None if accounting cannot be read.
     """
 
     name: str
@@ -98,9 +113,11 @@ class SlurmSite:
 
     @property
     def default(self) -> Partition | None:
+        """The partition of jobs that name none; None if there is no such partition."""
         return next((one for one in self.partitions if one.default), None)
 
     def partition(self, name: str) -> Partition | None:
+        """The partition of that name; None if there is none."""
         return next((one for one in self.partitions if one.name == name), None)
 
 
@@ -108,7 +125,7 @@ def look() -> SlurmSite:
     """Ask the controller, and accounting if there is any.
 
     Raises:
-        InputError: SLURM's commands are not here.
+        InputError: SLURM's commands are not on PATH.
         SchedulerError: the controller does not answer.
     """
     settings = _settings(ask("scontrol", "show", "config"))
@@ -150,7 +167,7 @@ def minutes(text: str) -> float | None:
 
 
 def gpus_of(gres: str) -> tuple[int, str]:
-    """How many GPUs "gpu:a100:4(S:0-1),…" names, and their type if it is one."""
+    """The number of GPUs in a text like "gpu:a100:4(S:0-1),…", and their type; "" if that is not unique."""
     found: Counter[str] = Counter()
     for kind, count in re.findall(r"\bgpu:(?:([^:,()]+):)?(\d+)", gres):
         found[kind] += int(count)
@@ -158,12 +175,13 @@ def gpus_of(gres: str) -> tuple[int, str]:
 
 
 def _settings(text: str) -> dict[str, str]:
+    """The settings in the output of `scontrol show config`, by name."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _hosts(text: str) -> dict[str, list[Host]]:
-    """Hosts by the partition's name."""
+    """The hosts of each partition, by its name, from the output of `sinfo`."""
     found: dict[str, list[Host]] = {}
     for line in text.splitlines():
         fields = line.strip().split("|")
@@ -178,6 +196,7 @@ def _hosts(text: str) -> dict[str, list[Host]]:
 
 
 def _partition(line: str, hosts: dict[str, list[Host]]) -> Partition:
+    """A partition from its line of `scontrol show partition`."""
     fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
     most = fields.get("MaxNodes", "")
     return Partition(
@@ -194,14 +213,16 @@ def _partition(line: str, hosts: dict[str, list[Host]]) -> Partition:
 
 
 def _names(text: str) -> frozenset[str] | None:
+    """The names in a list with commas; None for ALL."""
     return None if text == "ALL" else frozenset(text.split(","))
 
 
 def _accounts() -> tuple[tuple[Association, ...] | None, tuple[Qos, ...]]:
+    """The user's associations, and every QOS; None and () if accounting cannot be read."""
     try:
         own = _table("assoc", f"user={getpass.getuser()}", "Account,Partition,QOS,MaxSubmitJobs,MaxWall")
         qos = _table("qos", "", "Name,MaxWall,MaxSubmitJobsPerUser")
-    except (OrchestratorError, KeyError):  # no such user by name; no right to look
+    except (OrchestratorError, KeyError):  # this user is unknown there, or may not read it
         return None, ()
     return (
         tuple(
@@ -215,10 +236,12 @@ def _accounts() -> tuple[tuple[Association, ...] | None, tuple[Qos, ...]]:
 
 
 def _table(what: str, which: str, columns: str) -> Iterable[list[str]]:
+    """The rows that `sacctmgr show WHAT WHICH` prints, each as one text per column."""
     words = ["sacctmgr", "--noheader", "--parsable2", "--readonly", "show", what, *filter(None, [which])]
     rows = (line.split("|") for line in ask(*words, f"format={columns}").splitlines())
     return [row for row in rows if len(row) == columns.count(",") + 1]
 
 
 def _count(text: str) -> int | None:
+    """A limit as sacctmgr prints it; None: no limit."""
     return int(text) if text.isdigit() else None

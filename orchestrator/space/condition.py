@@ -1,4 +1,8 @@
-"""Which parameters are there: the `when` of each, followed through the parents of its parents."""
+"""Conditional parameters: which of them are active, given the values of the choices they depend on.
+
+A parameter with a `when` is active only if each choice that it names is active and has one of the values
+listed. Every other parameter is always active.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ from collections.abc import Mapping
 from orchestrator.contract.assignment import Value
 from orchestrator.space.parameter import Choice, Conditions, Parameter
 
-Tagged = tuple[type, Value]  # True, 1 and 1.0 are three options of a choice
-Needs = dict[str, frozenset[Tagged]]  # choice -> its values that will do
+Tagged = tuple[type, Value]  # with its type: True, 1 and 1.0 are equal in Python, but three options
+Needs = dict[str, frozenset[Tagged]]  # choice -> the values of it that are allowed
 
 
 def needs_of(parameters: Mapping[str, Parameter]) -> dict[str, Needs]:
-    """What each conditional parameter needs of all the choices above it: with a parent, the parent's needs.
+    """What each conditional parameter needs of the choices it depends on, directly or through its parents.
 
-    There must be no circle among them.
+    The conditions must not form a circle (see `condition_problems`). Where several of them restrict one
+    choice, only the values that all of them allow are left. Parameters without a condition are left out.
     """
     found: dict[str, Needs] = {}
 
@@ -32,21 +37,23 @@ def needs_of(parameters: Mapping[str, Parameter]) -> dict[str, Needs]:
 
 
 def fits(needs: Needs, values: Mapping[str, Value]) -> bool:
-    """True if `values` holds every choice needed at a value that will do."""
+    """True if `values` holds every choice in `needs`, each at an allowed value."""
     return all(choice in values and tagged(values[choice]) in allowed for choice, allowed in needs.items())
 
 
 def tagged(value: Value) -> Tagged:
+    """`value` with its type, so that True, 1 and 1.0 compare as different."""
     return type(value), value
 
 
 def conditions(parameter: Parameter) -> Conditions:
-    assert isinstance(parameter.when, tuple)  # since __post_init__
+    """The conditions of `parameter`: (choice, its allowed values) pairs, all of which must hold."""
+    assert isinstance(parameter.when, tuple)  # `__post_init__` made it one
     return parameter.when
 
 
 def condition_problems(parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]) -> list[str]:
-    """What is wrong with the conditions, a line each: "NAME: what"."""
+    """What is wrong with the conditions, one line "NAME: when: what" for each problem."""
     problems = []
     for name, parameter in parameters.items():
         for parent, values in conditions(parameter):
@@ -69,6 +76,7 @@ def condition_problems(parameters: Mapping[str, Parameter], fixed: Mapping[str, 
 def _wrong(
     parent: str, values: tuple[Value, ...], parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]
 ) -> str | None:
+    """What is wrong with the condition that `parent` has one of `values`; None if nothing is."""
     if parent in fixed:
         held = tagged(fixed[parent]) in map(tagged, values)
         remedy = "it is always there: leave `when` out" if held else "it is never there: leave it out"
@@ -87,7 +95,7 @@ def _wrong(
 
 
 def _circle(start: str, parameters: Mapping[str, Parameter]) -> list[str] | None:
-    """Names from `start` through parents back to it; None if no way leads back."""
+    """A path of names from `start` through its parents back to `start`; None if there is none."""
     ways, seen = [[start]], {start}
     while ways:
         way = ways.pop()

@@ -1,6 +1,7 @@
 """A constraint of a space: comparisons of sums, products and ratios, `lora_alpha / lora_rank >= 0.5`.
 
-The text is parsed by `ast`, every piece of it is checked against a short list, and it is never executed.
+The text is parsed by `ast`, and only the few kinds of syntax below are allowed. It is evaluated by walking
+the syntax tree, and never executed.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.GtE: operator.ge,
     ast.Gt: operator.gt,
 }
-_LONGEST = 200  # characters: no nesting gets too deep for the recursions below
+_LONGEST = 200  # characters; so nesting cannot exhaust Python's recursion limit below
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """One comparison, or a chain of them.
+    """One comparison, or a chain of them, such as `1 <= a / b <= 2`.
 
     Attributes:
-        text: as a person wrote it.
-        names: the parameters and fixed values in it.
+        text: the constraint as written in the study file.
+        names: the names of parameters and fixed values in it.
     """
 
     text: str
@@ -42,7 +43,11 @@ class Constraint:
     _root: ast.Compare = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises: ValueError: it is no comparison of arithmetic expressions."""
+        """Parse `text`.
+
+        Raises:
+            ValueError: it is not a comparison of arithmetic expressions, or it is too long.
+        """
         if len(self.text) > _LONGEST:
             raise ValueError(f"is longer than {_LONGEST} characters: split it")
         try:
@@ -59,7 +64,11 @@ class Constraint:
         object.__setattr__(self, "_root", root)
 
     def _names(self, node: ast.expr) -> Iterator[str]:
-        """The names in an expression, whose every piece is one of those allowed."""
+        """Yield the names in an expression.
+
+        Raises:
+            ValueError: a part of it is neither a name, a number nor an arithmetic operation.
+        """
         match node:
             case ast.Name(id=name):
                 yield name
@@ -75,11 +84,12 @@ class Constraint:
                 raise ValueError(f"`{self.text}`: `{piece}` is not allowed: names, numbers, + - * / ( ) are")
 
     def unknown(self, numbers: Iterable[str], others: Iterable[str]) -> str | None:
-        """What is wrong with the names in it; None if they are all of `numbers`.
+        """What is wrong with the first name that is not in `numbers`; None if all of them are.
 
         Args:
             numbers: names of numeric parameters and fixed numbers.
-            others: names that stand for something else.
+            others: names of parameters and fixed values that are not numbers; those of `numbers` may be
+                among them.
         """
         numbers, others = list(numbers), set(others)
         for name in sorted(self.names - set(numbers)):
@@ -91,9 +101,10 @@ class Constraint:
         return None
 
     def holds(self, configuration: Mapping[str, Value]) -> bool:
-        """True unless it is broken; it does not apply where one of its names is not there.
+        """True if `configuration` satisfies the constraint.
 
-        Division by zero breaks it.
+        It does not apply to a configuration that lacks one of its names: then the answer is True as well. If
+        its value cannot be computed (division by zero, overflow), the answer is False.
         """
         if not self.names <= configuration.keys():
             return True
@@ -107,11 +118,12 @@ class Constraint:
 
 
 def _value(node: ast.expr, configuration: Mapping[str, Value]) -> float:
+    """The value of an expression that `_names` has accepted."""
     match node:
         case ast.Name():
             number = configuration[node.id]
         case ast.Constant():
-            number = node.value  # type: ignore[assignment] # a number: `_names` has seen it
+            number = node.value  # type: ignore[assignment] # a number: `_names` has checked it
         case ast.UnaryOp():
             return -_value(node.operand, configuration)
         case ast.BinOp():

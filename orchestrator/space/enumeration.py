@@ -1,4 +1,4 @@
-"""The configurations of a finite space: how many, and which; constraints aside."""
+"""Counting and listing the configurations of a finite space, without regard to constraints."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from orchestrator.space.parameter import Choice, Float, Parameter
 
 
 def count(parameters: Mapping[str, Parameter], needs: Mapping[str, Needs]) -> int | None:
-    """How many configurations there are; None if a continuum. Only choices that others need are gone through.
+    """The number of configurations; None if a parameter is a real number.
+
+    Only the values of choices that other parameters depend on are enumerated; the numbers of values of all
+    other parameters are multiplied.
 
     Args:
-        parameters: each there in some configuration.
-        needs: of those that are not always there.
+        parameters: by name; each must be active in at least one configuration.
+        needs: of the conditional parameters, from `condition.needs_of`.
     """
     if any(isinstance(parameter, Float) for parameter in parameters.values()):
         return None
     choices = {choice for of_one in needs.values() for choice in of_one}
-    # A choice needs all that the choices above it need, and them: fewest needs first is from above.
+    # The needs of a choice include its parents and all that they need: sorted by the number of needs, every
+    # choice comes after its parents.
     parents = sorted(choices, key=lambda name: len(needs.get(name, ())))
 
     def ways(chosen: Configuration, left: Sequence[str]) -> int:
+        """The number of configurations with the values `chosen`; the choices `left` have none yet."""
         if not left:
             there = [n for n in parameters if n not in choices and fits(needs.get(n, {}), chosen)]
             return math.prod(parameters[name].cardinality or 1 for name in there)
@@ -40,11 +45,12 @@ def count(parameters: Mapping[str, Parameter], needs: Mapping[str, Needs]) -> in
 def configurations(
     parameters: Mapping[str, Parameter], needs: Mapping[str, Needs]
 ) -> Iterator[Configuration]:
-    """Every configuration of a finite space once, in the order of the axes."""
+    """Yield every configuration of a finite space once; the values of the last parameter change fastest."""
     axes = [() if isinstance(parameter, Float) else parameter.values for parameter in parameters.values()]
     for positions in itertools.product(*(range(len(axis)) for axis in axes)):
         every = {name: axis[i] for name, axis, i in zip(parameters, axes, positions, strict=True)}
         there = {name: value for name, value in every.items() if fits(needs.get(name, {}), every)}
-        # What is not there has all its values in the product: only the first of them may count.
+        # In the product an inactive parameter takes all its values: only the first of them counts, so that
+        # every configuration comes once.
         if all(i == 0 or name in there for name, i in zip(parameters, positions, strict=True)):
             yield there

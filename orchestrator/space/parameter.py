@@ -14,7 +14,7 @@ from orchestrator.contract.assignment import Value
 
 Conditions = tuple[
     tuple[str, tuple[Value, ...]], ...
-]  # a choice's name, and its values that will do; all hold
+]  # (a choice's name, its allowed values) pairs, all of which must hold
 When = Mapping[str, Value | Sequence[Value]] | Conditions
 
 
@@ -23,8 +23,12 @@ class Float:
     """A real number in [low, high].
 
     Attributes:
-        when: the parameter exists only for these values of choices, `{"optimizer": "sgd"}` or
-            `{"optimizer": ["sgd", "nesterov"]}`; all of several must hold.
+        low: the least value.
+        high: the greatest value.
+        log: True if the axis has a logarithmic scale.
+        default: the value in the default configuration; None if there is none.
+        when: the parameter is active only for these values of choices, `{"optimizer": "sgd"}` or
+            `{"optimizer": ["sgd", "nesterov"]}`; if several choices are named, all of them count.
     """
 
     low: float
@@ -39,19 +43,19 @@ class Float:
 
     @property
     def cardinality(self) -> int | None:
-        """How many values there are; None: a continuum."""
+        """None: there are infinitely many values."""
         return None
 
     def decode(self, unit: float) -> float:
-        """Value at `unit` in [0, 1]."""
+        """The value at `unit` in [0, 1]."""
         value = _unscale(unit, self.low, self.high, self.log)
         return min(max(value, self.low), self.high)
 
     def encode(self, value: Value) -> float:
-        """The middle of the units that decode to `value`; of every axis.
+        """The point in [0, 1] that decodes to `value`, up to rounding.
 
         Raises:
-            ValueError: it is not one of the axis's values.
+            ValueError: `value` is not a number in [low, high].
         """
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
             raise ValueError(f"{value!r} is not a number in [{self.low:g}, {self.high:g}]")
@@ -60,7 +64,11 @@ class Float:
 
 @dataclass(frozen=True, slots=True)
 class Int:
-    """An integer in low..high, rounded half up over [low − ½, high + ½]: every value has its share."""
+    """An integer in low..high; the attributes are those of `Float`.
+
+    The axis is a range [low − ½, high + ½], rounded half up, so that the first and the last value have a full
+    share of it as well.
+    """
 
     low: int
     high: int
@@ -77,22 +85,29 @@ class Int:
 
     @property
     def cardinality(self) -> int:
+        """The number of values."""
         return self.high - self.low + 1
 
     @property
     def values(self) -> Sequence[Value]:
-        """All of them, in the order of the axis."""
+        """All values, in increasing order."""
         return range(self.low, self.high + 1)
 
     def decode(self, unit: float) -> int:
+        """The value at `unit` in [0, 1]."""
         value = _unscale(unit, self.low - 0.5, self.high + 0.5, self.log)
         return min(max(math.floor(value + 0.5), self.low), self.high)
 
     def position(self, value: Value) -> int:
-        """How many values come before it."""
+        """The index of `value` in `values`."""
         return int(value) - self.low
 
     def encode(self, value: Value) -> float:
+        """The middle of the interval in [0, 1] that decodes to `value`.
+
+        Raises:
+            ValueError: `value` is not a whole number in low..high.
+        """
         if isinstance(value, bool | str) or not self.low <= value <= self.high or value != int(value):
             raise ValueError(f"{value!r} is not a whole number in {self.low}..{self.high}")
         ends = (_scale(value + side, self.low - 0.5, self.high + 0.5, self.log) for side in (-0.5, 0.5))
@@ -101,7 +116,13 @@ class Int:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several values without an order."""
+    """One of several values without an order.
+
+    Attributes:
+        options: the values, at least two; True, 1 and 1.0 are different ones.
+        default: as that of `Float`.
+        when: as that of `Float`.
+    """
 
     options: tuple[Value, ...]
     default: Value | None = None
@@ -118,21 +139,32 @@ class Choice:
 
     @property
     def cardinality(self) -> int:
+        """The number of values."""
         return len(self.options)
 
     @property
     def values(self) -> Sequence[Value]:
-        """All of them, in the order of the axis."""
+        """All values, in the order of the axis."""
         return self.options
 
     def decode(self, unit: float) -> Value:
+        """The value at `unit` in [0, 1]."""
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
 
     def position(self, value: Value) -> int:
-        """How many values come before it."""
+        """The index of `value` in `values`.
+
+        Raises:
+            ValueError: `value` is not one of the options.
+        """
         return int(self.encode(value) * len(self.options))
 
     def encode(self, value: Value) -> float:
+        """The middle of the interval in [0, 1] that decodes to `value`.
+
+        Raises:
+            ValueError: `value` is not one of the options, or is equal to one but of another type.
+        """
         for index, option in enumerate(self.options):
             if option == value and type(option) is type(value):
                 return (index + 0.5) / len(self.options)
@@ -143,12 +175,17 @@ Parameter = Float | Int | Choice
 
 
 def _conditions(when: When) -> Conditions:
-    """`when` in the form that can be compared and hashed."""
+    """`when` as nested tuples, which can be compared and hashed."""
     pairs = dict(when).items()
     return tuple((name, tuple(v) if isinstance(v, list | tuple) else (v,)) for name, v in pairs)
 
 
 def _check_range(low: float, high: float, log: bool, default: float | None, *, least: float) -> None:
+    """Check a range; on a log scale `low` must be greater than `least`.
+
+    Raises:
+        ValueError: the range is empty, not finite or not positive on a log scale, or `default` is outside.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"low = {low} and high = {high} must be finite")
     if low >= high:
@@ -160,15 +197,17 @@ def _check_range(low: float, high: float, log: bool, default: float | None, *, l
 
 
 def _scale(value: float, low: float, high: float, log: bool) -> float:
+    """The place of `value` between `low` (0) and `high` (1)."""
     if log:
         return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
     return (value - low) / (high - low)
 
 
 def _unscale(unit: float, low: float, high: float, log: bool) -> float:
+    """The inverse of `_scale`."""
     if log:
         return math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
     return low + unit * (high - low)
 
 
-Point = tuple[float, ...]
+Point = tuple[float, ...]  # (d,): a point of the unit cube, one coordinate for each of d parameters

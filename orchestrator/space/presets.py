@@ -1,4 +1,4 @@
-"""Spaces that were published, by name."""
+"""Search spaces from publications, by the name that `preset` in the [space] section of a study takes."""
 
 from __future__ import annotations
 

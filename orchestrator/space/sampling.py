@@ -1,4 +1,4 @@
-"""Random points and Latin hypercubes that are feasible everywhere."""
+"""Random points and Latin hypercubes, all of whose points are feasible: no constraint is broken."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestrator.space.parameter import Point
 from orchestrator.space.space import SearchSpace
 
 MOST = 2**17  # points drawn in search of feasible ones
-TRIES = 1000  # … and of new ones
+TRIES = 1000  # points drawn in search of one that is new
 
 
 def latin_hypercube(space: SearchSpace, size: int, generator: np.random.Generator) -> list[Point]:
-    """Return `size` feasible points, a Latin hypercube (McKay, Beckman & Conover 1979).
+    """Return `size` feasible points, each (d,): a Latin hypercube (McKay, Beckman & Conover 1979).
 
-    Where constraints refuse some, hypercubes of twice the size are drawn until enough are left; the rest of a
-    very narrow space is uniform.
+    Where constraints exclude some of its points, hypercubes of twice the size are drawn until enough feasible
+    points are left. If even `MOST` points do not suffice, uniformly distributed points are added.
     """
     drawn = max(size, 1)
     while drawn <= max(MOST, size):
@@ -31,9 +31,10 @@ def latin_hypercube(space: SearchSpace, size: int, generator: np.random.Generato
 
 
 def maximin(space: SearchSpace, center: Point, size: int, generator: np.random.Generator) -> list[Point]:
-    """Return `size` points: of 30 Latin hypercubes the one of greatest least distance, `center` included.
+    """Return `size` points, each (d,): of 30 random Latin hypercubes the one with the most distant points.
 
-    Johnson, Moore & Ylvisaker 1990. The center itself is not among the points returned.
+    It has the greatest minimum of the Euclidean distances between two points (Johnson, Moore & Ylvisaker
+    1990). Distances to `center` count too, but `center` is not among the points returned.
     """
     best: list[Point] = []
     widest = -1.0
@@ -48,7 +49,7 @@ def maximin(space: SearchSpace, center: Point, size: int, generator: np.random.G
 
 
 def fresh(space: SearchSpace, seen: Collection[Point], generator: np.random.Generator) -> Point:
-    """Return a random point, snapped, that is not in `seen`; or after `TRIES` of them, whatever came last."""
+    """Return a random feasible point, snapped, that is not in `seen`; the last of `TRIES` if all are."""
     for _ in range(TRIES):
         point = space.snap(space.sample(generator, 1)[0])
         if point not in seen:

@@ -5,15 +5,16 @@
             "rank": Int(4, 64, log=True),
             "alpha": Int(4, 128),
             "optimizer": Choice(("adam", "sgd")),
-            "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),  # not there with adam
+            "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),  # inactive with adam
         },
         fixed={"epochs": 3},
         constraints=["alpha <= 2 * rank"],
     )
     space.decode((0.5, 0.2, 0.1, 0.7))  # {"epochs": 3, "rank": 15, "alpha": 29, "optimizer": "adam"}
 
-All points of one configuration are represented by one of them, `snap(point)`: a parameter that is not there
-has its axis at ½.
+A parameter whose `when` does not hold is inactive: the configuration does not contain it ("is not there" in
+messages). All points that decode to one configuration are represented by one of them, `snap(point)`, whose
+coordinates of inactive parameters are ½.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PRESETS", "Choice", "Float", "Int", "Parameter", "SearchSpace"]
 
-COUNTED = 100_000  # a constrained space of no more configurations, conditions aside, is enumerated
-DRAWN = 1 << 14  # points that decide whether a larger one has a feasible point
-_ROUNDING = (1e-15, 1e-14, 1e-13)  # of a unit: what decoding an encoded number may be off by
+COUNTED = 100_000  # a constrained space of at most so many configurations is enumerated
+DRAWN = 1 << 14  # random points tried to find out whether a larger space has a feasible one
+_ROUNDING = (1e-15, 1e-14, 1e-13)  # in [0, 1]: how much a number may move when it is encoded and decoded
 MISSES = 1 << 20  # infeasible points in a row after which `sample` gives up
 
 
@@ -50,8 +51,10 @@ class SearchSpace:
     """Named parameters, each an axis of the unit cube in the order given, and values that stay fixed.
 
     Attributes:
+        parameters: by name, in the order of the axes.
+        fixed: values that every configuration has in addition.
         constraints: comparisons of numeric parameters and fixed numbers, "alpha <= 2 * rank"; one does not
-            apply where a parameter in it is not there.
+            apply to a configuration in which a parameter in it is inactive.
     """
 
     parameters: dict[str, Parameter]
@@ -64,7 +67,11 @@ class SearchSpace:
         fixed: Mapping[str, Value] | None = None,
         constraints: Sequence[str] = (),
     ) -> None:
-        """Raises: InputError: every problem of names, conditions and constraints; or no point is feasible."""
+        """Check that the parts fit one another.
+
+        Raises:
+            InputError: every problem of names, conditions and constraints; or no feasible point was found.
+        """
         object.__setattr__(self, "parameters", dict(parameters))
         object.__setattr__(self, "fixed", dict(fixed or {}))
         texts = (constraints,) if isinstance(constraints, str) else tuple(constraints)
@@ -76,11 +83,12 @@ class SearchSpace:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
+        """The names of the parameters, in the order of the axes."""
         return tuple(self.parameters)
 
     @property
     def choices(self) -> dict[int, int]:
-        """Axis -> number of options, of the axes that are choices."""
+        """The number of options of each axis that is a choice, by the index of the axis."""
         return {
             axis: len(parameter.options)
             for axis, parameter in enumerate(self.parameters.values())
@@ -89,33 +97,37 @@ class SearchSpace:
 
     @property
     def dimension(self) -> int:
+        """The number of parameters, d."""
         return len(self.parameters)
 
     @cached_property
     def cardinality(self) -> int | None:
-        """How many configurations there are, None if a continuum; infeasible ones count beyond `COUNTED`."""
+        """The number of feasible configurations; None if a parameter is a real number.
+
+        In a space of more than `COUNTED` configurations infeasible ones are counted too.
+        """
         if self.constraints and self._listed:
             return sum(self._obeys(configuration) for configuration in self._configurations())
         return count(self.parameters, self._needs)
 
     @property
     def default(self) -> Configuration | None:
-        """The configuration of defaults, if every parameter that is there has one."""
+        """The configuration of default values; None if an active parameter has no default."""
         whole = self.completed({})
         return None if self.missing(whole) else whole
 
     def completed(self, configuration: Mapping[str, Value]) -> Configuration:
-        """`configuration` and what it leaves out: fixed values, and defaults of parameters that are there."""
+        """`configuration`, completed by the fixed values and the defaults of active parameters."""
         defaults = {n: p.default for n, p in self.parameters.items() if p.default is not None}
         values = {**self.fixed, **defaults, **configuration}
         return {n: v for n, v in values.items() if n in configuration or self._is_there(n, values)}
 
     def missing(self, configuration: Mapping[str, Value]) -> list[str]:
-        """The parameters that `configuration` lacks: those that are there with its choices."""
+        """The names of parameters that `configuration` lacks although its choices make them active."""
         return [n for n in self.names if n not in configuration and self._is_there(n, configuration)]
 
     def decode(self, point: Point) -> Configuration:
-        """Configuration at `point`: (d,) in the unit cube; without the parameters that are not there."""
+        """The configuration at `point`, (d,) in the unit cube, without the inactive parameters."""
         units = zip(self.parameters.items(), point, strict=True)
         values: Configuration = {name: parameter.decode(unit) for (name, parameter), unit in units}
         if self._needs:
@@ -123,14 +135,14 @@ class SearchSpace:
         return {**self.fixed, **values}
 
     def encode(self, configuration: Mapping[str, Value]) -> Point:
-        """The point in the middle of the units that decode to `configuration`: (d,).
+        """The point (d,) in the middle of all that decode to `configuration`.
 
-        A real number comes back from it up to rounding; where that would break a constraint, the point is
-        moved by as little.
+        Real numbers are decoded from it up to rounding. Where the rounding would break a constraint, the
+        point is moved by about as much.
 
         Raises:
-            ValueError: it lacks a parameter, names one that is not there with the others, or holds a value
-                that the space does not. Constraints are not asked: see `problems`.
+            ValueError: `configuration` lacks an active parameter, names an inactive one, or has a value
+                outside the space. Constraints are not checked: see `problems`.
         """
         if problems := self._misfits(configuration):
             raise ValueError("; ".join(problems))
@@ -138,7 +150,7 @@ class SearchSpace:
         return next(filter(self.feasible, (point, *self._beside(point))), point)
 
     def problems(self, configuration: Mapping[str, Value]) -> list[str]:
-        """Why `configuration` is none of the space's, a line each; empty if it is one."""
+        """Why `configuration` is not in the space, one line for each reason; empty if it is."""
         return self._misfits(configuration) or [
             f"{_shown(configuration, constraint.names)} breaks `{constraint.text}`"
             for constraint in self._parsed
@@ -146,7 +158,7 @@ class SearchSpace:
         ]
 
     def snap(self, point: Point) -> Point:
-        """The one point that stands for all that decode as `point` does: what a model should see."""
+        """The representative (d,) of all points that decode as `point` does, which a model should see."""
         return self._middle(self.decode(point))
 
     def feasible(self, point: Point) -> bool:
@@ -154,22 +166,30 @@ class SearchSpace:
         return not self.constraints or self._obeys(self.decode(point))
 
     def sample(self, generator: np.random.Generator, n: int) -> list[Point]:
-        """Draw `n` points, uniform over the feasible part of the cube.
+        """Draw `n` points, each (d,), uniformly from the feasible part of the cube.
 
-        Points are drawn one after another: two calls for one give what one call for two does.
+        Points are drawn one after another: two calls for one point give what one call for two gives. In a
+        space of at most `COUNTED` configurations, once `DRAWN` draws in a row were infeasible, one of the
+        feasible configurations is drawn instead, all with the same probability.
 
         Raises:
-            InputError: `MISSES` draws in a row broke a constraint, and there are too many configurations to
-                list. Of those that can be listed one is chosen instead, each as likely.
+            InputError: in a larger space, `MISSES` draws in a row were infeasible.
         """
         return [self._draw(generator) for _ in range(n)]
 
     def divisible(self, axis: int, low: Sequence[float], high: Sequence[float], center: Point) -> bool:
-        """True if dividing the cell [low, high) on `axis` leads to a configuration that its center is not.
+        """True if dividing the cell [low, high) along `axis` leads to a value that its center does not have.
 
-        A value belongs to the one cell that has the middle of its units. A cell that only touches it, across
-        a boundary, would be divided for ever and hold nothing that its neighbors lack. An axis whose
-        parameter is not there at the center waits until the choices above it are divided.
+        A value belongs to the one cell that contains `encode(value)`, the middle of its interval. A cell that
+        merely overlaps an end of this interval does not count the value as its own: it would be divided for
+        ever without giving anything that its neighbors lack. An axis whose parameter is inactive at the
+        center is not divided before the choices that the parameter depends on.
+
+        Args:
+            axis: index of the axis.
+            low: (d,) lower corner of the cell.
+            high: (d,) upper corner of the cell, excluded.
+            center: (d,) center of the cell.
         """
         name, parameter = self.names[axis], self.parameters[self.names[axis]]
         if name in self._needs and not self._is_there(name, self.decode(center)):
@@ -199,19 +219,21 @@ class SearchSpace:
         return all(constraint.holds(configuration) for constraint in self._parsed)
 
     def _middle(self, configuration: Mapping[str, Value]) -> Point:
+        """The point (d,) in the middle of each value's interval; ½ for parameters that are not given."""
         return tuple(
             parameter.encode(configuration[name]) if name in configuration else 0.5
             for name, parameter in self.parameters.items()
         )
 
     def _beside(self, point: Point) -> Iterator[Point]:
-        """The points a rounding away on one axis of real numbers, the nearest first."""
+        """Yield points that differ from `point` by rounding on one axis of real numbers, nearest first."""
         floats = [n for n, parameter in enumerate(self.parameters.values()) if isinstance(parameter, Float)]
         for step, axis, side in itertools.product(_ROUNDING, floats, (-1, 1)):
             unit = min(max(point[axis] + side * step, 0.0), 1.0)
             yield (*point[:axis], unit, *point[axis + 1 :])
 
     def _misfits(self, configuration: Mapping[str, Value]) -> list[str]:
+        """Why `configuration` is not in the space, constraints aside; one line for each reason."""
         problems = []
         for name, value in configuration.items():
             if name in self.fixed:
@@ -220,7 +242,7 @@ class SearchSpace:
             elif name not in self.parameters:
                 problems.append(f"{name} is no parameter of the space")
             elif not self._is_there(name, configuration):
-                if reason := _shown(configuration, self._needs[name]):  # else what it needs is missing itself
+                if reason := _shown(configuration, self._needs[name]):  # else that choice is missing itself
                     problems.append(f"{name} is not there with {reason}")
             else:
                 try:
@@ -237,11 +259,12 @@ class SearchSpace:
         return len(known) == len(sizes) and math.prod(known) <= COUNTED
 
     def _configurations(self) -> Iterator[Configuration]:
-        """Every configuration of a finite space once, those that break a constraint too."""
+        """Yield every configuration of a finite space once, those that break a constraint included."""
         for values in configurations(self.parameters, self._needs):
             yield {**self.fixed, **values}
 
     def _draw(self, generator: np.random.Generator) -> Point:
+        """One feasible point (d,), as `sample` describes."""
         listed = self._listed
         for _ in range(DRAWN if listed else MISSES):
             point: Point = tuple(generator.random(self.dimension).tolist())
@@ -253,7 +276,10 @@ class SearchSpace:
         return self._middle(feasible[int(generator.integers(len(feasible)))])
 
     def _unsatisfied(self) -> str | None:
-        """Which constraints no configuration satisfies, of all or of `DRAWN` drawn; None if one does all."""
+        """A line that names the constraints which no configuration satisfies; None if one satisfies all.
+
+        All configurations are tried if there are at most `COUNTED`, else `DRAWN` random ones.
+        """
         if not self.constraints:
             return None
         from numpy.random import default_rng  # noqa: PLC0415 — most spaces have no constraint
@@ -278,4 +304,5 @@ class SearchSpace:
 
 
 def _shown(configuration: Mapping[str, Value], names: Iterable[str]) -> str:
+    """The values of `names` in `configuration`, as "a = 1, b = 2"; names that it lacks are left out."""
     return ", ".join(f"{name} = {configuration[name]!r}" for name in sorted(names) if name in configuration)

@@ -1,4 +1,4 @@
-"""What may make up a space: parameters, fixed values and constraints that fit one another."""
+"""Checks that the parameters, fixed values and constraints of a space fit one another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.space.parameter import Choice, Float, Int, Parameter
 def problems(
     parameters: Mapping[str, object], fixed: Mapping[str, object], constraints: Sequence[object]
 ) -> list[str]:
-    """What is wrong with the arguments of a space, a line each: "space.NAME: what"."""
+    """What is wrong with the arguments of `SearchSpace`, one line "space.NAME: what" for each problem."""
     if not parameters:
         return ["space: no parameter to search over: give at least one a range or options"]
     right = {name: p for name, p in parameters.items() if isinstance(p, Float | Int | Choice)}
@@ -46,6 +46,7 @@ def problems(
 
 
 def _numeric(parameter: Parameter) -> bool:
+    """True if every value of the parameter is a number."""
     return not isinstance(parameter, Choice) or all(_is_number(option) for option in parameter.options)
 
 

@@ -11,7 +11,8 @@ from orchestrator.algorithms import create
 from orchestrator.algorithms.base import Observation, Suggestion
 from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.surrogate.process import Array
-from orchestrator.algorithms.tree.bamsoo import BaMSOO, band
+from orchestrator.algorithms.tree.bamsoo import BaMSOO
+from orchestrator.algorithms.tree.bounded import BoundedSweep, band
 from orchestrator.algorithms.tree.cells import NO_SCORE
 from orchestrator.contract.synthetic import FUNCTIONS
 from orchestrator.space.parameter import Point
@@ -104,7 +105,7 @@ def test_the_most_promising_leaf_is_forced(monkeypatch: pytest.MonkeyPatch) -> N
     _, asked, algorithm = played_with(Slope(1.0, 0, 0), monkeypatch, 3)
     forced = asked[-1]
     assert forced.note["forced"]
-    rivals = [algorithm._tree.center(node) for node in algorithm._bound_leaves()]
+    rivals = [algorithm.sweep.tree.center(node) for node in algorithm.bounded.leaves]
     assert len(rivals) > 3
     assert 5 * forced.point[0] + forced.point[1] > max(5 * x + y for x, y in rivals)
 
@@ -155,14 +156,14 @@ def test_bounds_that_skip_nothing_make_it_soo(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("cap", [1, 3])
 def test_the_number_of_free_sweeps(monkeypatch: pytest.MonkeyPatch, cap: int) -> None:
-    sweeps: list[BaMSOO] = []
-    sweep = BaMSOO._sweep
+    sweeps: list[BoundedSweep] = []
+    go_on = BoundedSweep.go_on
 
-    def counted(self: BaMSOO) -> bool:
+    def counted(self: BoundedSweep) -> bool:
         sweeps.append(self)
-        return sweep(self)
+        return go_on(self)
 
-    monkeypatch.setattr(BaMSOO, "_sweep", counted)
+    monkeypatch.setattr(BoundedSweep, "go_on", counted)
     played_with(Oracle(1.0, -5.0, 1e-9), monkeypatch, 2, max_free_sweeps=cap)
     assert len(sweeps) == cap
 
@@ -174,10 +175,10 @@ def test_a_skipped_child_carries_its_lower_bound_and_a_middle_child_its_parents_
     algorithm.ask(1)
     # by hand: root told, one free sweep splits it: N = 2, 3 for the outer children, then one is forced
     (forced,) = algorithm.ask(1, budget=2)
-    tree, sources = algorithm._tree, algorithm._sources
+    tree, sources = algorithm.sweep.tree, algorithm.sweep.sources
     assert tree.score[2] == tree.score[0]
     assert sources[2] == sources[0] == 0
-    assert algorithm._scorings == 3
+    assert algorithm.bounded.scorings == 3
     skipped = next(child for child in (1, 3) if child != forced.note["node"])
     assert sources[skipped] == NO_SCORE
     number = 2 if skipped == 1 else 3
@@ -186,14 +187,14 @@ def test_a_skipped_child_carries_its_lower_bound_and_a_middle_child_its_parents_
 
 def test_the_middle_child_of_a_bound_is_scored_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, algorithm = played_with(Oracle(1.0, -5.0, 0.1), monkeypatch, 1)
-    algorithm._surrogate = Oracle(1.0, -5.0, 0.1)  # type: ignore[assignment]
-    algorithm._tree.score[0] = 0.0
-    algorithm._expand(0)
-    algorithm._scorings = 7
-    algorithm._expand(1)  # carries a bound
-    assert algorithm._scorings == 10
-    assert algorithm._sources[5] == NO_SCORE
-    assert algorithm._tree.score[5] == pytest.approx(-5.0 - 0.1 * band(9, 0.05))
+    algorithm.bounded.process = Oracle(1.0, -5.0, 0.1)  # type: ignore[assignment]
+    algorithm.sweep.tree.score[0] = 0.0
+    algorithm.sweep.expand(0, algorithm.bounded.score)
+    algorithm.bounded.scorings = 7
+    algorithm.sweep.expand(1, algorithm.bounded.score)  # carries a bound
+    assert algorithm.bounded.scorings == 10
+    assert algorithm.sweep.sources[5] == NO_SCORE
+    assert algorithm.sweep.tree.score[5] == pytest.approx(-5.0 - 0.1 * band(9, 0.05))
 
 
 def test_bounds_are_computed_anew_after_each_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,25 +202,25 @@ def test_bounds_are_computed_anew_after_each_fit(monkeypatch: pytest.MonkeyPatch
     _, _, algorithm = played_with(oracle, monkeypatch, 6)
     oracle._mean = -7.0
     algorithm._settle()
-    bound = algorithm._bound_leaves()
+    bound = algorithm.bounded.leaves
     assert bound
-    expected = -7.0 - 0.1 * band(algorithm._scorings, 0.05)
-    assert algorithm._tree.score[bound].tolist() == pytest.approx([expected] * len(bound))
+    expected = -7.0 - 0.1 * band(algorithm.bounded.scorings, 0.05)
+    assert algorithm.sweep.tree.score[bound].tolist() == pytest.approx([expected] * len(bound))
 
 
 def test_beta_scales_the_band(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, algorithm = played_with(Oracle(1.0, -5.0, 0.1), monkeypatch, 1, beta=0.3)
-    algorithm._surrogate = Oracle(1.0, -5.0, 0.1)  # type: ignore[assignment]
-    lower, upper = algorithm._bounds([0])
+    algorithm.bounded.process = Oracle(1.0, -5.0, 0.1)  # type: ignore[assignment]
+    lower, upper = algorithm.bounded.bounds([0])
     assert (upper - lower).tolist() == pytest.approx([2 * 0.3 * 0.1 * band(1, 0.05)])
 
 
 def test_imgpo_evaluates_before_it_divides(monkeypatch: pytest.MonkeyPatch) -> None:
     played, _, algorithm = played_with(Oracle(1.0, -0.05, 1e-3), monkeypatch, 30, rule="imgpo")
     assert len(played.points) == 30
-    assert all(algorithm._sources[node] != NO_SCORE for node in algorithm._tree.expanded)
-    assert algorithm._bound_leaves()
-    assert algorithm._tree.score[algorithm._bound_leaves()].min() > -0.05  # upper bounds
+    assert all(algorithm.sweep.sources[node] != NO_SCORE for node in algorithm.sweep.tree.expanded)
+    assert algorithm.bounded.leaves
+    assert algorithm.sweep.tree.score[algorithm.bounded.leaves].min() > -0.05  # upper bounds
 
 
 def test_failures_stay_out_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,10 +65,10 @@ def test_centers_are_the_trees() -> None:
     while batch := algorithm.ask(8):
         for suggestion in batch:
             if "node" in suggestion.note:
-                assert suggestion.point == algorithm._tree.center(suggestion.note["node"])
-                assert algorithm._sources[suggestion.note["node"]] == suggestion.id
+                assert suggestion.point == algorithm.sweep.tree.center(suggestion.note["node"])
+                assert algorithm.sweep.sources[suggestion.note["node"]] == suggestion.id
         algorithm.tell([Observation(s.id, bowl(s)) for s in batch])
-    assert len(algorithm._tree) > 10
+    assert len(algorithm.sweep.tree) > 10
 
 
 def test_bounds_are_written_down_as_scores() -> None:

@@ -148,5 +148,5 @@ def test_a_failure_is_the_worst_of_all_scores_whenever_they_come() -> None:
     assert [s.point[0] for s in algorithm.ask(4)] == pytest.approx(
         [1 / 18, 5 / 18]
     )  # the best leaf at depth 1
-    tree = algorithm._tree  # type: ignore[attr-defined]
+    tree = algorithm.sweep.tree  # type: ignore[attr-defined]
     assert tree.score[:4].tolist() == [4.0, 5.0, 4.0, 4.0]

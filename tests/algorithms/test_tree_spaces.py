@@ -49,10 +49,10 @@ SMALL = {  # feasible parts of about 1e-3, none of them at the middle
 }
 
 
-def build(variant: str, space: SearchSpace, budget: int) -> SOO:
+def build(variant: str, space: SearchSpace, budget: int) -> SOO | BaMSOO:
     name, options = VARIANTS[variant]
     algorithm = create(name, space, seed=0, budget=budget, capacity=4, **options)
-    assert isinstance(algorithm, SOO)
+    assert isinstance(algorithm, SOO | BaMSOO)
     return algorithm
 
 
@@ -136,7 +136,7 @@ def test_cells_without_a_feasible_point_are_divided_in_breadth(
     monkeypatch.setattr("orchestrator.algorithms.tree.places.TRIES", 1)
     algorithm = build(variant, SMALL["box"], 40)
     algorithm.ask(1)
-    depths = [int(algorithm._tree.depth[node]) for node in algorithm._tree.expanded]
+    depths = [int(algorithm.sweep.tree.depth[node]) for node in algorithm.sweep.tree.expanded]
     assert len(depths) > 20
     assert depths == sorted(depths)
 
@@ -176,7 +176,7 @@ def test_no_split_into_batches_and_no_restart_changes_the_search(
 ) -> None:
     first = space.sample(np.random.default_rng(3), 3)
 
-    def fresh() -> SOO:
+    def fresh() -> SOO | BaMSOO:
         algorithm = build(variant, space, 25)
         algorithm.enqueue(first)
         return algorithm
@@ -235,9 +235,9 @@ def test_a_node_has_the_score_of_its_configuration_that_was_enqueued(
     played = play(algorithm, lambda s: 7.0 if s.point == center else bowl(s))
     assert played.points.count(center) == 1
     assert len(played.points) == 30
-    nodes = [n for n in range(min(len(algorithm._tree), 13)) if algorithm._tree.center(n) == center]
+    nodes = [n for n in range(min(len(algorithm.sweep.tree), 13)) if algorithm.sweep.tree.center(n) == center]
     assert nodes
-    assert all(algorithm._tree.score[node] == 7.0 for node in nodes)
+    assert all(algorithm.sweep.tree.score[node] == 7.0 for node in nodes)
 
 
 @every_variant
@@ -268,8 +268,8 @@ def test_the_process_is_shown_what_was_enqueued_and_what_is_known_elsewhere(
     assert points[-2:] == [(0.125, 0.25), (0.875, 0.75)]
     assert scores[-2:] == [3.0, 4.0]
     assert isinstance(algorithm, BaMSOO)
-    assert algorithm._surrogate is not None
-    assert algorithm._surrogate.best == 4.0
+    assert algorithm.bounded.process is not None
+    assert algorithm.bounded.process.best == 4.0
 
 
 def test_what_is_known_elsewhere_turns_the_search_to_it() -> None:
@@ -294,4 +294,4 @@ def test_a_failure_is_no_better_than_what_is_known_elsewhere(flat: object) -> No
     algorithm.learn([KnownScore((0.1, 0.1), -9.0)])
     algorithm.tell([Observation(s.id, None) for s in algorithm.ask(1)])
     algorithm.ask(1)
-    assert algorithm._tree.score[0] == -9.0
+    assert algorithm.sweep.tree.score[0] == -9.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 
@@ -67,9 +66,3 @@ class Grid(Planned):
         axes = [[(i + 0.5) / n for i in range(n)] for n in levels]
         points = (self.space.snap(point) for point in itertools.product(*axes) if self.space.feasible(point))
         return list(dict.fromkeys(points))
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Nothing but the points."""

@@ -6,8 +6,6 @@ why it is drawn once and not point by point.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from orchestrator.algorithms.planned import Planned
@@ -23,9 +21,3 @@ class LatinHypercube(Planned):
         size = self.budget - len(self._enqueued)
         for point in latin_hypercube(self.space, size, np.random.default_rng(self.seed)):
             self._append(point)
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Nothing but the points."""

@@ -33,10 +33,11 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.surrogate.acquisition import ExpectedImprovement, Value, maximum
 from orchestrator.algorithms.surrogate.belief import Belief
-from orchestrator.algorithms.surrogate.process import Array
-from orchestrator.algorithms.tree.bamsoo import BaMSOO
+from orchestrator.algorithms.tree.bounded import BoundedSweep
+from orchestrator.algorithms.tree.sweep import Sweep
 from orchestrator.space.parameter import Point
 from orchestrator.space.sampling import fresh, maximin
 from orchestrator.space.space import SearchSpace
@@ -45,8 +46,8 @@ LEAST_DESIGN = 6
 LEAST_TURN = 4  # slots of which a share can be given
 
 
-class FullSweep(BaMSOO):
-    """BaMSOO's tree, the centers that wait for a slot, and what is left of the first design."""
+class FullSweep(Planned):
+    """A bounded sweep whose centers wait for a slot, and what is left of the first design."""
 
     def __init__(
         self,
@@ -63,27 +64,23 @@ class FullSweep(BaMSOO):
         n_init: int | None,
         max_free_sweeps: int,
     ) -> None:
-        super().__init__(
-            space,
-            seed=seed,
-            budget=budget,
-            capacity=capacity,
-            eta=eta,
-            beta=beta,
-            kernel="matern52",
-            h_max="none",
-            rule="bamsoo",
-            max_free_sweeps=max_free_sweeps,
-        )
+        """Args: those of every algorithm, and the fields of `FullSweepOptions`."""
+        super().__init__(space, seed=seed, budget=budget, capacity=capacity)
+        self.sweep = Sweep(space, self._append)
+        self.bounded = BoundedSweep(self.sweep, eta=eta, beta=beta, waits=True)
+        self._max_free_sweeps = max_free_sweeps
         self._asynchronous = asynchronous
         self._share, self._fantasies = share, fantasies
         self._n_init = max(capacity, LEAST_DESIGN) if n_init is None else n_init
         self._design: list[Point] | None = None  # None: not drawn yet
-        self._queue: list[int] = []  # nodes whose center waits for a slot
-        self._centers = 0  # how many had one
-        self._shown: dict[int, float] = {}  # node -> its bound as a score
+        self._centers = 0  # how many centers had a slot
         self._belief: Belief | None = None  # None until an evaluation has succeeded
         self._believed = 0  # how many were told by then
+
+    def enqueue(self, points: Sequence[Point]) -> None:
+        """As of every algorithm; what is enqueued stands for its configuration in the tree."""
+        super().enqueue(points)
+        self.sweep.remember(self._points)
 
     # -- a round --------------------------------------------------------------------------------------------
 
@@ -96,15 +93,14 @@ class FullSweep(BaMSOO):
         slots = self.capacity - (planned - self._asked)
         slots = 1 if self._asynchronous else min(slots, max(1, self.budget - planned))
         if self.space.cardinality is not None:
-            slots = min(slots, self.space.cardinality - len(self._first))
+            slots = min(slots, self.space.cardinality - len(self.sweep.first))
         if slots < 1:
             return
         end = planned + slots
         if self._design is None:
             size = max(0, self._n_init - 1 - len(self._known))  # what was learnt elsewhere is a design too
-            self._design = maximin(self.space, self._inputs[0], size, generator)
-            if self._places.of(0) is not None:
-                self._suggest(0, source="design")
+            self._design = maximin(self.space, self.sweep.inputs[0], size, generator)
+            self.sweep.suggest_root(source="design")
         while self._design and len(self._points) < end:
             self._fill(self._unseen(self._design.pop(0), generator), "design")
         if len(self._points) < end:
@@ -115,7 +111,7 @@ class FullSweep(BaMSOO):
         """Plan points up to id `end` from what is believed."""
         if self._belief is None:
             while len(self._points) < end:
-                self._fill(fresh(self.space, self._first, generator), "random")
+                self._fill(fresh(self.space, self.sweep.first, generator), "random")
             return
         centers, means = self._due(end)
         self._plan_centers(len(self._points) + centers)
@@ -153,14 +149,16 @@ class FullSweep(BaMSOO):
 
     def _argmax(self, value: Value, generator: np.random.Generator) -> Point:
         assert self._belief is not None
-        return maximum(self._belief.careful(value), self.space, self._belief.leaders, self._first, generator)
+        return maximum(
+            self._belief.careful(value), self.space, self._belief.leaders, self.sweep.first, generator
+        )
 
     def _unseen(self, point: Point, generator: np.random.Generator) -> Point:
-        known = self.space.snap(point) in self._first
-        return fresh(self.space, self._first, generator) if known else point
+        known = self.space.snap(point) in self.sweep.first
+        return fresh(self.space, self.sweep.first, generator) if known else point
 
     def _fill(self, point: Point, source: str) -> None:
-        self._first.setdefault(self.space.snap(point), self._append(point, source=source))
+        self.sweep.first.setdefault(self.space.snap(point), self._append(point, source=source))
 
     # -- the tree -------------------------------------------------------------------------------------------
 
@@ -171,59 +169,44 @@ class FullSweep(BaMSOO):
         failed = [o for _, o in told if o.score is None]
         if self._belief is None or len(told) != self._believed:
             lost = [self.space.snap(self._points[o.id]) for o in failed]
-            self._belief = Belief.of(self._scored(good), lost, self.space.choices)
+            self._belief = Belief.of(self._scored(), lost, self.space.choices)
             self._believed = len(told)
         if self._belief is None:
             return
-        self._surrogate = self._belief.process
         scores = self._belief.scores
         worst = float(scores.min())
         values = np.full(len(self._points), -math.inf)
         values[[o.id for o in good]] = scores[: len(good)]
         values[[o.id for o in failed]] = worst
-        self._carry(values, worst)
-        self._rescore()
+        self.sweep.carry(values, worst)
+        self.bounded.believe(self._belief.process, self._belief.warp.back)
 
     def _plan_centers(self, end: int) -> None:
         """Plan centers up to id `end`: those that wait, or of the first sweeps in which one is found."""
+        waiting = self.bounded.waiting
         for _ in range(self._max_free_sweeps):
-            if self._queue or len(self._points) >= end or not self._sweep():
+            if waiting or len(self._points) >= end or not self.bounded.go_on():
                 break
-        while self._queue and len(self._points) < end:
-            self._suggest(self._queue.pop(0), source="center")
+        while waiting and len(self._points) < end:
+            self.sweep.suggest(waiting.pop(0), source="center")
             self._centers += 1
 
-    def _evaluate(self, node: int, **note: Any) -> None:
-        """Let a new node's center wait; it has no score until then, so it is not divided."""
-        del note
-        self._queue.append(node)
-
-    def _bounds(self, nodes: Sequence[int]) -> tuple[Array, Array]:
-        assert self._belief is not None
-        lower, upper = super()._bounds(nodes)
-        shown = self._belief.warp.back(lower).tolist()
-        self._shown.update(zip(nodes, shown, strict=True))
-        return lower, upper
-
-    def _bound_leaves(self) -> list[int]:
-        waiting = set(self._queue)
-        return [node for node in super()._bound_leaves() if node not in waiting]
-
     def _state(self) -> dict[str, Any]:
-        state = super()._state()
+        state = self.bounded.dump()
         bounds = state["tree"]["bounds"]  # in units of u: people are shown scores
         for node, bound in enumerate(bounds):
-            shown = self._shown.get(node, math.inf)
+            shown = self.bounded.shown.get(node, math.inf)
             bounds[node] = shown if bound is not None and math.isfinite(shown) else None
         return {
             **state,
-            "queue": list(self._queue),
+            "queue": list(self.bounded.waiting),
             "centers": self._centers,
             "design": self._design and [list(point) for point in self._design],
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)  # its bounds are in units of scores until the next `_settle`
-        self._shown = {node: b for node, b in enumerate(state["tree"]["bounds"]) if b is not None}
-        self._queue, self._centers = list(state["queue"]), state["centers"]
+        self.bounded.load(state, self._points)  # its bounds are in units of scores until the next `_settle`
+        shown = {node: bound for node, bound in enumerate(state["tree"]["bounds"]) if bound is not None}
+        self.bounded.shown = shown
+        self.bounded.waiting, self._centers = list(state["queue"]), state["centers"]
         self._design = state["design"] and [tuple(point) for point in state["design"]]

@@ -67,7 +67,7 @@ class MADS(Planned):
         if self._run is not None and self._surpassed(self._run):
             self._run, self._since = None, 0
         if self._run is None:
-            start = self._scored(self._since)
+            start = self._ranked(self._since)
             if not start:  # all failed
                 self._design(self._n_init)
                 return
@@ -137,7 +137,7 @@ class MADS(Planned):
         axes = zip(self._whole, coordinates, strict=True)
         return tuple(x if axis is None else axis.encode(axis.values[int(x)]) for axis, x in axes)
 
-    def _scored(self, since: int) -> list[tuple[Point, float]]:
+    def _ranked(self, since: int) -> list[tuple[Point, float]]:
         """What has a score, the best first, of the same score the oldest."""
         learnt = [(one.point, one.score) for one in self._known if since == 0]
         told = [(self._points[i], o.score) for i, o in sorted(self._told.items()) if i >= since]

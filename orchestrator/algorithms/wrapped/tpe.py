@@ -23,7 +23,6 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -133,9 +132,3 @@ class TPE(Planned):
             return None
         feasible = filter(self.space.feasible, itertools.product(*axes))
         return list(dict.fromkeys(map(self.space.snap, feasible)))
-
-    def _state(self) -> dict[str, Any]:
-        return {}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Nothing but the points."""
