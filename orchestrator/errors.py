@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Keys = tuple[str | int, ...]
 
 
 class OrchestratorError(Exception):
@@ -22,20 +25,50 @@ class OrchestratorError(Exception):
     exit_code = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input.
+
+    Attributes:
+        keys: where: of a table within a table the keys that lead there; empty: nowhere in particular.
+        what: what is wrong there, and what to do about it.
+    """
+
+    keys: Keys
+    what: str
+
+    def __str__(self) -> str:
+        """As one line: `space.rank: what`."""
+        return f"{'.'.join(map(str, self.keys))}: {self.what}" if self.keys else self.what
+
+
 class InputError(OrchestratorError):
-    """Wrong input. Carries every problem found, each with its place and remedy."""
+    """Wrong input.
+
+    Attributes:
+        found: every problem.
+        problems: the line of each.
+    """
 
     exit_code = 2
 
-    def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+    def __init__(self, problems: str | Problem | Sequence[str | Problem]) -> None:
+        """A problem that is given as a line has no keys."""
+        several = (problems,) if isinstance(problems, str | Problem) else problems
+        self.found = tuple(Problem((), one) if isinstance(one, str) else one for one in several)
+        self.problems = tuple(map(str, self.found))
         super().__init__("\n".join(self.problems))
 
 
 class Held(InputError):
-    """Another master has the run, or may have it. `at_work`: it does, as well as can be told from here."""
+    """Another master has the run, or may have it.
+
+    Attributes:
+        at_work: it does, as well as can be told from here.
+    """
 
     def __init__(self, problem: str, *, at_work: bool) -> None:
+        """`problem` names the other master."""
         super().__init__(problem)
         self.at_work = at_work
 

@@ -141,7 +141,7 @@ value = 3
         ("report", "objective.report: ", "valid array, got 'x'"),
         ("batch_sise", "evaluation.batch_sise: ", 'unknown key; did you mean "batch_size"?'),
         ("[algorithm]", "algorithm: bamsoo: eta = 1: ", "outside (0, 1)"),
-        ("[algorithm]", "algorithm: bamsoo: no option 'kernal'", "did you mean 'kernel'?"),
+        ("[algorithm]", "algorithm: bamsoo: no option 'kernal'", 'did you mean "kernel"?'),
         ("preset", "space.preset: unknown preset 'davouse2025'", "did you mean"),
         ("lora_rank", "space.lora_rank: ", "low = 64 must be less than high = 2; for one value give `value"),
         ("lora_alpha", "space.lora_alpha: ", "int takes whole numbers, got [1.5, 4.0]"),
@@ -191,7 +191,7 @@ def test_lhs_needs_a_number_of_evaluations(tmp_path: Path) -> None:
 
 def test_an_unknown_algorithm_gets_the_nearest_one(tmp_path: Path) -> None:
     path = write_study(tmp_path, algorithm='[algorithm]\nname = "bamso"\n')
-    assert "did you mean 'bamsoo'?" in the_problem(path, line="[algorithm]")
+    assert 'did you mean "bamsoo"?' in the_problem(path, line="[algorithm]")
 
 
 def test_an_unknown_kind_of_evaluation_gets_the_nearest_one(tmp_path: Path) -> None:

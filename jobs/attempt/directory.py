@@ -1,9 +1,9 @@
-"""One attempt at a trial, as its directory knows it: the claim, the copies, the log, the reserve, the result.
+"""The directory of one attempt at a trial: its claim, its copies, its log, reserved space and its result.
 
 claim.json             the job that may run the attempt
-copies/HOST-PID.json   a process of that job that began to: more than one if the job was requeued, perhaps
-                       while it still runs on a host that was cut off
-result.json            of the copy that was first: it names that copy's host and pid
+copies/HOST-PID.json   a copy: a process of that job that began to run the attempt. There are several if the
+                       job was requeued, perhaps while it still runs on a host that lost its connection
+result.json            of the copy that finished first: it names that copy's host and pid
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESERVED_BYTES = 16 * 1024  # a result is at most a few KiB
 
 
 def job_id() -> str:
-    """What tells this job from any other: the scheduler's id, or this process's outside a scheduler."""
+    """What tells this job from any other: the scheduler's id, or outside a scheduler that of this process."""
     environment = os.environ
     if array := environment.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
@@ -49,7 +49,7 @@ def copy_name() -> str:
 
 
 def checkpoint(assignment: Assignment, directory: Path) -> Path:
-    """Where what the trial has reached is kept, for this attempt's copies and for later attempts."""
+    """The directory for the trial's saved state, which this attempt's copies and later attempts share."""
     return directory / "checkpoint" if assignment.checkpoint is None else Path(assignment.checkpoint)
 
 
@@ -77,7 +77,11 @@ def claim(directory: Path) -> str | None:
 
 
 def reserve(directory: Path) -> None:
-    """Take the space that the result will need, so that it can be told that a disk is full."""
+    """Take the disk space that the result will need, so that a result can say that the disk is full.
+
+    Raises:
+        OSError: there is no space now.
+    """
     with (directory / _RESERVE).open("wb") as file:
         file.write(os.urandom(_RESERVED_BYTES))  # random: a filesystem that compresses cannot cheat
         file.flush()
@@ -85,7 +89,7 @@ def reserve(directory: Path) -> None:
 
 
 def publish_result(directory: Path, result: Result) -> bool:
-    """Write the result unless there is one, and say whose that is; True if it is this one.
+    """Write the result and return True; if there is one already, log whose it is and return False.
 
     Raises:
         OSError: it could not be written.
@@ -139,4 +143,5 @@ def peak_memory_bytes() -> int:
 
 
 def _holder(path: Path) -> str:
+    """The job that a claim names."""
     return str(json.loads(path.read_text(encoding="utf-8"))["job"])

@@ -36,7 +36,11 @@ _OWN = tuple(str(_ROOT / package) for package in ("jobs", "orchestrator"))
 
 
 class EvaluationFailed(OrchestratorError):
-    """An evaluation that ends without a score for a known reason; the caller records it."""
+    """An evaluation that ends without a score for a known reason; the caller records it.
+
+    Attributes:
+        failure: the class of the failure.
+    """
 
     def __init__(self, failure: Failure, message: str) -> None:
         self.failure = failure
@@ -44,6 +48,7 @@ class EvaluationFailed(OrchestratorError):
 
 
 def diverged(message: str) -> EvaluationFailed:
+    """The error for an evaluation in which a number that must be finite is not."""
     return EvaluationFailed(Failure.DIVERGED, message)
 
 
@@ -56,26 +61,29 @@ def classified(error: BaseException) -> tuple[Failure, str]:
 
 
 def one_line(text: str) -> str:
+    """`text` in one line of at most 2,000 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
 
 def is_full_disk(error: BaseException) -> bool:
+    """True if `error`, or one that caused it, says that a disk is full or a quota is used up."""
     return any(isinstance(one, OSError) and one.errno in _FULL for one in _chain(error))
 
 
 def names_memory(text: str) -> bool:
-    """True if `text`, the words of a failed program, speaks of memory that was not there."""
+    """True if `text`, what a failed program wrote, says that there was too little memory."""
     return "MemoryError" in text or any(words in text.lower() for words in _NO_MEMORY)
 
 
 def names_host_fault(text: str) -> bool:
-    """True if `text`, an error's or a failed program's words, speaks of a device that cannot be used."""
+    """True if `text`, of an error or of what a failed program wrote, says that a device cannot be used."""
     return any(words in text.lower() for words in _HOST_FAULTS)
 
 
 def check_finite(metrics: Mapping[str, Metric | float]) -> None:
-    """
+    """Check that all values are finite.
+
     Raises:
         EvaluationFailed: a value is NaN or infinite.
     """
@@ -86,6 +94,7 @@ def check_finite(metrics: Mapping[str, Metric | float]) -> None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, then what caused it, what caused that, and so on."""
     seen: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in seen:
@@ -95,6 +104,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _failure_of(error: BaseException) -> Failure | None:  # noqa: PLR0911 - one line a class
+    """The failure class that a single error implies; None if it implies none."""
     if isinstance(error, EvaluationFailed):
         return error.failure
     if isinstance(error, InputError):
@@ -115,6 +125,7 @@ def _failure_of(error: BaseException) -> Failure | None:  # noqa: PLR0911 - one 
 
 
 def _message_of(error: BaseException, failure: Failure) -> str:
+    """What happened, where, and what to do about it."""
     if isinstance(error, OrchestratorError):
         return str(error)
     if failure is Failure.OUT_OF_MEMORY:
@@ -139,7 +150,7 @@ def _place(error: BaseException) -> str:
 
 
 def failure_of(said: str) -> Failure:
-    """The class that a program's last words imply."""
+    """The failure class that the last lines of a failed program imply."""
     if names_memory(said):
         return Failure.OUT_OF_MEMORY
     if names_host_fault(said):

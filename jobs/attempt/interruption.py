@@ -1,4 +1,8 @@
-"""Between the guard, which hears that the end is near, and the work, which can be saved now and then only."""
+"""The announcement that an evaluation is about to be ended.
+
+The guard (`jobs.attempt.termination`) makes it, in a thread of its own. The work looks for it at the points
+where its state can be saved.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ from contextlib import contextmanager
 
 
 class Interrupted(Exception):
-    """The evaluation is about to be ended from outside: save what is worth it, and leave."""
+    """The evaluation is about to be ended from outside: save what is worth saving, and stop."""
 
 
 class Interruption:
-    """Announced by the guard's thread, at most once; looked for by the thread that works."""
+    """The announcement: made by the guard's thread, at most once; looked for by the thread that works."""
 
     def __init__(self) -> None:
         self._announced = threading.Event()
@@ -29,7 +33,8 @@ class Interruption:
             self._saved.set()
 
     def check(self) -> None:
-        """
+        """Return if the work may go on.
+
         Raises:
             Interrupted: the end was announced.
         """
@@ -42,7 +47,7 @@ class Interruption:
         return not self._saved.is_set()
 
     def announce(self, patience_s: float) -> bool:
-        """Announce the end and wait until the work is saved; False if it is not within `patience_s`."""
+        """Announce the end and wait until the work is saved; False if that takes more than `patience_s`."""
         self._announced.set()
         return self._saved.wait(patience_s)
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, and the environment in which it runs: no network."""
+"""What an evaluation found, and the environment variables with which it runs: no network is used."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Measured:
     """What an evaluation found.
 
     Attributes:
-        device: what it ran on, in words.
+        metrics: by name.
+        device: what it ran on, as text.
         versions: what else identifies it, beside the packages: digests of its inputs and of its adapter.
-        peak_memory_bytes: of one process; None: of this one.
+        peak_memory_bytes: most memory that one of its processes used; None: it was this process alone.
     """
 
     metrics: dict[str, Metric]

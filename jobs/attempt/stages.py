@@ -24,10 +24,12 @@ class Stages:
         interruption: Interruption | None = None,
         on_trained: Callable[[], None] = lambda: None,
     ) -> None:
-        """Args:
-        deadline: seconds since the epoch, for the log.
-        interruption: announced when the evaluation is about to be ended.
-        on_trained: called whenever more of the training is saved.
+        """Begin at the stage "start".
+
+        Args:
+            deadline: when the evaluation must have ended, in seconds since the epoch; for the log.
+            interruption: announced when the evaluation is about to be ended.
+            on_trained: called whenever more of the training is saved.
         """
         self.now = "start"
         self.seconds: dict[str, float] = {}
@@ -48,7 +50,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what runs inside as the stage `name`."""
+        """Inside is the stage `name`: its time is added to that stage."""
         before, self.now, begun = self.now, name, time.perf_counter()
         self.say("begins")
         try:
@@ -59,7 +61,7 @@ class Stages:
         self.now = before  # not after a failure: the stage that failed is the one to name
 
     def say(self, text: str) -> None:
-        """One line of the log: time, stage, text, time left."""
+        """Write one line to the log: time, stage, text, time left."""
         left = "" if self._deadline is None else f"  ({_duration(self._deadline - time.time())} left)"
         print(f"{time.strftime('%H:%M:%S')} {self.now}: {text}{left}", flush=True)
         self._said_at = time.monotonic()

@@ -23,7 +23,7 @@ import psutil
 from jobs.attempt.interruption import Interruption
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)  # SIGINT: ctrl-C at the terminal of a local study
-# Schedulers' "the end is near": SLURM's --signal and OAR's --checkpoint, whichever of the two they are told.
+# By one of these schedulers warn that the end is near: SLURM's --signal and OAR's --checkpoint name which.
 _WARNING = (signal.SIGUSR1, signal.SIGUSR2)
 _SAVING_S = 20.0  # a scheduler's patience after SIGTERM is 30 s by default; where it is less, it kills
 GRACE_S = 4.0  # for children to end on SIGTERM; a scheduler's own patience is often 5 s or more
@@ -44,7 +44,7 @@ class Limit:
 
     Attributes:
         deadline: seconds since the epoch.
-        patience_s: how long the work may take to be saved then, and after it the children to end.
+        patience_s: seconds that the work may then take to be saved, and after that child processes to end.
         on_deadline: called when that is done, before the process exits with 0.
     """
 
@@ -57,16 +57,16 @@ class Limit:
 def guarded(interruption: Interruption, limit: Limit | None, grace_s: float = GRACE_S) -> Iterator[None]:
     """Inside the block, SIGTERM, a warning and `limit` end this process and its children.
 
-    The end is announced to `interruption` first: what can be saved is. What fails after that fails for that
-    reason. A signal exits with 128 + SIGTERM (SIGINT: 130) and leaves no result: the scheduler may run the
-    job again, and the master decides. A warning that finds neither something to save nor a child, such as one
-    that comes while a trained model is scored, ends nothing: there is still a chance to be done in time.
-    Runs in the main thread only.
+    The end is first announced to `interruption`, so that the work can be saved. An error after that is a
+    consequence of it. After a signal the exit status is 128 + SIGTERM (SIGINT: 130), and there is no result:
+    the scheduler may run the job again, and the master decides. A warning that finds neither something to
+    save nor a child, such as one that comes while a trained model is scored, ends nothing: there is still a
+    chance to be done in time. It must be used in the main thread.
 
     Args:
-        interruption: between this and the work.
-        limit: None: no wall-time.
-        grace_s: for children to end on SIGTERM.
+        interruption: where the end is announced to the work.
+        limit: the wall-time; None: there is none.
+        grace_s: seconds that child processes have to end on SIGTERM.
     """
     done, wake = os.pipe(), os.pipe()
     os.set_blocking(wake[1], False)
@@ -90,7 +90,7 @@ def guarded(interruption: Interruption, limit: Limit | None, grace_s: float = GR
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once: to take it down piece by piece costs a second, and nobody needs that."""
+    """End this process at once, after its exit functions (`atexit`): Python's own clean-up takes a second."""
     atexit._run_exitfuncs()  # noqa: SLF001 - temporary files go; there is no public way to say so
     sys.stdout.flush()
     sys.stderr.flush()
@@ -98,7 +98,7 @@ def leave(code: int) -> NoReturn:
 
 
 def end_children(grace_s: float = GRACE_S) -> None:
-    """End every descendant of this process: SIGTERM, then SIGKILL after a grace."""
+    """End every descendant of this process: SIGTERM, then SIGKILL after `grace_s` seconds."""
     children = psutil.Process().children(recursive=True)
     for child in children:
         _signal(child, signal.SIGTERM)
@@ -110,6 +110,7 @@ def end_children(grace_s: float = GRACE_S) -> None:
 
 
 def _wait(wake: int, done: int, interruption: Interruption, limit: Limit | None, grace_s: float) -> None:
+    """The guard's thread: wait for signals (on `wake`), the limit, or the end of the block (on `done`)."""
     while True:
         left = None if limit is None else max(0.0, limit.deadline - time.time())
         ready, _, _ = select.select([wake, done], [], [], left)
@@ -131,6 +132,7 @@ def _wait(wake: int, done: int, interruption: Interruption, limit: Limit | None,
 
 
 def _is_heeded(number: int, interruption: Interruption) -> bool:
+    """True if a warning has to end this process: there is something to save, or a child to end."""
     if interruption.saving or psutil.Process().children():
         return True
     print(f"{signal.Signals(number).name}: nothing to save, going on as long as may be", flush=True)
@@ -151,10 +153,11 @@ def _exit(code: int, grace_s: float) -> None:
 
 
 def _nothing(_number: int, _frame: object) -> None:
-    """Wakes the guard through the wake-up descriptor; nothing to do here."""
+    """Does nothing: the signal wakes the guard through the wake-up descriptor."""
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    """Send a signal to a process; to its whole group if it leads one."""
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         if os.getpgid(process.pid) == process.pid:  # a leader: its whole group, orphans among them
             os.killpg(process.pid, number)

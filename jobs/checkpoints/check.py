@@ -1,4 +1,4 @@
-"""Is this directory a LitGPT checkpoint that can be fine-tuned here? Every reason against, at once."""
+"""Checks that a directory is a LitGPT checkpoint that can be fine-tuned; all problems are told at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from orchestrator.errors import InputError, OrchestratorError
 
 
 def check(path: Path, evaluation: LitGPTEvaluation) -> None:
-    """
+    """Check a checkpoint.
+
     Raises:
         InputError: files are missing, do not fit each other, or do not suit `evaluation`.
     """
@@ -64,7 +65,7 @@ def problems_of(path: Path, name: str = "") -> list[str]:
 
 
 def _origin_problems(path: Path, config: Config) -> list[str]:
-    """Numbers that Hugging Face's configuration, if it is there, has otherwise."""
+    """Numbers that differ between LitGPT's configuration and Hugging Face's, if that is there."""
     origin = hugging_face(path)
     same = {
         "num_hidden_layers": config.n_layer,
@@ -85,6 +86,7 @@ def _origin_problems(path: Path, config: Config) -> list[str]:
 
 
 def _weight_problems(path: Path, config: Config) -> list[str]:
+    """Whether the weights have the names and shapes that the configuration says."""
     with torch.device("meta"):
         expected = {
             name.replace(".linear.", "."): tensor.shape for name, tensor in GPT(config).state_dict().items()

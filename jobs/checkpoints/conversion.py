@@ -1,4 +1,4 @@
-"""From a Hugging Face checkpoint to LitGPT's layout: of models that LitGPT knows, and of any plain Llama."""
+"""Converts Hugging Face checkpoints to LitGPT's layout: models that LitGPT knows, and any plain Llama."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.attempt.failure import one_line
 from jobs.inputs.limits import hugging_face
 from orchestrator.errors import InputError
 
-_NAME = "orchestrator-plain-llama"  # LitGPT goes by names: one that matches none of its special cases
+_NAME = "orchestrator-plain-llama"  # LitGPT treats models by name: this one matches none of its special cases
 
 
 def known_name(repository: str, folder: Path) -> str | None:
@@ -49,7 +49,7 @@ def convert(repository: str, folder: Path) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        if "inline_container" in str(error):  # PyTorch's writer, of a write that was cut short
+        if "inline_container" in str(error):  # PyTorch's writer says so of a write that was cut short
             full = os.strerror(errno.ENOSPC)
             raise OSError(errno.ENOSPC, full, str(folder / "lit_model.pth")) from error
         raise InputError(
@@ -61,7 +61,8 @@ def convert(repository: str, folder: Path) -> None:
 
 
 def check(repository: str, folder: Path) -> None:
-    """
+    """Check a converted checkpoint.
+
     Raises:
         InputError: weights, configuration and tokenizer in `folder` do not fit each other.
     """
@@ -72,7 +73,15 @@ def check(repository: str, folder: Path) -> None:
 
 
 def _plain_llama(repository: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """LitGPT's configuration of a model that is Llama in every respect that LitGPT has a word for."""
+    """LitGPT's configuration of a model with the architecture of Llama, without variations.
+
+    Args:
+        repository: the Hugging Face id, for messages.
+        given: the content of config.json.
+
+    Raises:
+        InputError: it varies from Llama, or lacks a number.
+    """
     rope = {**(given.get("rope_scaling") or {}), **(given.get("rope_parameters") or {})}
     kind = rope.get("rope_type", rope.get("type", "default"))
     why_not = {
@@ -96,6 +105,17 @@ def _plain_llama(repository: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _llama(repository: str, given: Mapping[str, Any], rope: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The configuration.
+
+    Args:
+        repository: the Hugging Face id.
+        given: the content of config.json.
+        rope: its settings of the rotary position embedding.
+        kind: the type of these: "default" or "llama3".
+
+    Raises:
+        KeyError, TypeError, ValueError: config.json lacks a number.
+    """
     org, _, name = repository.partition("/")
     adjusted = None
     if kind == "llama3":

@@ -1,7 +1,7 @@
 """A LitGPT checkpoint made of a Hugging Face model: fetched, converted, checked, then given its name.
 
 cache/models/ORG/NAME                     whole, or not there
-cache/models/.fetch-ORG--NAME.HOST.PID    at work on it, or left by a process that ended; the next goes on
+cache/models/.fetch-ORG--NAME.HOST.PID    being made, or left by a process that ended: the next one goes on
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orchestrator.errors import InputError
 
 Report = Callable[[str], None]
 ORIGIN = "fetched.json"  # beside the checkpoint: repository, commit and checksums of what it was made of
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)  # of a rename: another directory has the name
 
 
 def hub_checkpoint(repository: str, cache: Path, report: Report) -> Path:
@@ -63,7 +63,7 @@ def hub_checkpoint(repository: str, cache: Path, report: Report) -> Path:
 
 @contextmanager
 def _kept_no_longer(folder: Path) -> Iterator[None]:
-    """What is whole and no good would be no better the next time."""
+    """Remove the folder if the model in it cannot be used: fetched again, it would be the same."""
     try:
         yield
     except InputError:
@@ -72,9 +72,10 @@ def _kept_no_longer(folder: Path) -> Iterator[None]:
 
 
 def _folder(models: Path, repository: str) -> Path:
-    """Where this process works; with what one that ended before left there.
+    """The folder in which this process works, with what a process of this host left when it ended.
 
-    No two processes ever write the same file, so locks are not needed for it: a folder changes hands whole.
+    Every process has its own folder, and takes over one that is left by renaming it. So no two processes ever
+    write the same file, and no lock is needed.
     """
     stem, host = f".fetch-{repository.replace('/', '--')}.", socket.gethostname()
     mine = models / f"{stem}{host}.{os.getpid()}"
@@ -94,7 +95,8 @@ def _folder(models: Path, repository: str) -> Path:
 
 
 def _require_space(found: hub.Snapshot, folder: Path) -> None:
-    """
+    """Check that the disk has room for a model.
+
     Raises:
         InputError: the originals and the converted weights beside them do not fit.
     """
@@ -112,6 +114,7 @@ def _require_space(found: hub.Snapshot, folder: Path) -> None:
 
 
 def _give_name(folder: Path, path: Path) -> None:
+    """Flush the files in `folder` to disk, and rename it to `path`, unless that exists by now."""
     for file in folder.iterdir():
         if file.is_file():
             with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""Files of a Hugging Face model, each as the hub's own checksum describes it or not at all."""
+"""Fetches the files of a Hugging Face model; each is kept only if it has the checksum that the hub lists."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class HubFile:
     """A file as the hub lists it.
 
     Attributes:
-        algorithm: "sha256" of the content, or "git-sha1" as git names it.
+        bytes: its size.
+        algorithm: of the checksum: "sha256" of the content, or "git-sha1", by which git names it.
+        checksum: in hexadecimal.
     """
 
     name: str
@@ -46,7 +48,7 @@ class HubFile:
     checksum: str
 
     def differs(self, path: Path) -> str:
-        """How `path` differs from what the hub has; empty if it does not."""
+        """How the file `path` differs from what the hub has; "" if it does not."""
         if (found := path.stat().st_size) != self.bytes:
             return f"has {found} bytes and not {self.bytes}"
         hashed = hashlib.sha256() if self.algorithm == "sha256" else hashlib.sha1(usedforsecurity=False)
@@ -62,7 +64,12 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What of a repository LitGPT needs, at one commit."""
+    """The files of a repository that LitGPT needs, at one commit.
+
+    Attributes:
+        small: configuration and tokenizer.
+        weights: the weights, and their index if there is one.
+    """
 
     repository: str
     commit: str
@@ -71,6 +78,7 @@ class Snapshot:
 
     @property
     def bytes(self) -> int:
+        """Size of all files together."""
         return sum(file.bytes for file in (*self.small, *self.weights))
 
     def record(self) -> dict[str, Any]:
@@ -82,7 +90,7 @@ def snapshot(repository: str) -> Snapshot:
     """The files to fetch of `repository`, as they are at the hub now.
 
     Raises:
-        InputError: the hub cannot be asked, does not give it, or it holds no weights.
+        InputError: the hub cannot be reached or denies access, or the repository holds no weights.
     """
     with _one_line(repository):
         info = huggingface_hub.HfApi(endpoint=endpoint()).model_info(repository, files_metadata=True)
@@ -96,7 +104,8 @@ def fetch(found: Snapshot, files: Sequence[HubFile], folder: Path, report: Repor
     """Bring `files` into `folder`; what is there already is checked and kept.
 
     Raises:
-        InputError: a file could not be had, or is not what the hub says. What is whole stays for another try.
+        InputError: a file could not be fetched, or is not what the hub lists. Whole files stay for another
+            try.
     """
     for file in files:
         if file in found.weights:
@@ -107,6 +116,11 @@ def fetch(found: Snapshot, files: Sequence[HubFile], folder: Path, report: Repor
 
 
 def _fetched(found: Snapshot, file: HubFile, folder: Path, *, last: bool) -> bool:
+    """Fetch one file, or go on with it; True if it is whole, False if another attempt may help.
+
+    Raises:
+        InputError: it could not be fetched; after the `last` attempt also if it was cut off or is damaged.
+    """
     path = folder / file.name
     with _one_line(found.repository):
         try:
@@ -117,12 +131,12 @@ def _fetched(found: Snapshot, file: HubFile, folder: Path, *, last: bool) -> boo
                 local_dir=folder,
                 endpoint=endpoint(),
             )
-        except httpx.TransportError:  # what has come so far is gone on from
+        except httpx.TransportError:  # the next attempt goes on where it was cut off
             if last:
                 raise
             return False
         except (OSError, errors.HfHubHTTPError) as error:
-            # Not what was announced, or a range that cannot be: what came first is no part of the file.
+            # Another length than announced, or the rest to fetch is not there: what came is of another file.
             if not _is_other_content(error):
                 raise
             wrong = "is not as long as was announced"
@@ -141,17 +155,19 @@ def _fetched(found: Snapshot, file: HubFile, folder: Path, *, last: bool) -> boo
 
 
 def _is_other_content(error: Exception) -> bool:
+    """True if the error says that the hub's file is another one than what was fetched so far."""
     if isinstance(error, errors.HfHubHTTPError):
         return error.response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE
     return "Consistency check failed" in str(error)
 
 
 def endpoint() -> str:
-    """The hub's address without a slash at its end; read at call time, as HF_ENDPOINT says."""
+    """The address of the hub without a slash at its end: HF_ENDPOINT as it is now, else the usual one."""
     return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
 
 
 def _listed(sibling: Any) -> HubFile:
+    """A file from its entry in the hub's list."""
     lfs = sibling.lfs
     if lfs is not None:
         return HubFile(sibling.rfilename, int(lfs.size), "sha256", lfs.sha256)
@@ -159,6 +175,11 @@ def _listed(sibling: Any) -> HubFile:
 
 
 def _weights(repository: str, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
+    """The weights, in the best format that the repository has, and their index if there is one.
+
+    Raises:
+        InputError: it has none.
+    """
     candidates = [one for one in files if not any(fnmatchcase(one.name, other) for other in _OTHER_WEIGHTS)]
     for kind in _WEIGHTS:
         if chosen := [one for one in candidates if fnmatchcase(one.name, kind)]:
@@ -172,7 +193,7 @@ def _weights(repository: str, files: Sequence[HubFile]) -> tuple[HubFile, ...]:
 
 @contextmanager
 def _one_line(repository: str) -> Iterator[None]:
-    """Whatever the hub's library raises becomes one line, without a secret in it."""
+    """Inside, all that the hub's library raises becomes an `InputError` of one line, without secrets."""
     verbosity = hub_logging.get_verbosity()
     hub_logging.set_verbosity(logging.ERROR)  # its warnings repeat signed addresses
     try:
@@ -187,6 +208,7 @@ def _one_line(repository: str) -> Iterator[None]:
 
 
 def _problem(repository: str, error: Exception) -> str:
+    """What an error of the hub's library means and what to do, in one line without secrets."""
     page, has_token = f"{endpoint()}/{repository}", bool(huggingface_hub.get_token())
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     status = getattr(response, "status_code", None)
@@ -228,7 +250,10 @@ def _problem(repository: str, error: Exception) -> str:
 
 
 def said(error: BaseException) -> str:
-    """The text of `error` in one line, without a secret: cut after that, lest half of one is left."""
+    """The text of `error` in one line of at most 300 characters, without secrets.
+
+    They are removed before it is cut: half a secret would not be recognised.
+    """
     return without_secrets(" ".join(str(error).split()))[:300]
 
 

@@ -1,4 +1,4 @@
-"""Are these tokens those of this model? What a tokenizer of another one gives away."""
+"""Checks that a tokenizer belongs to a model, by what usually differs if it is of another one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from jobs.data.tokens import Sample
 from jobs.inputs.limits import CONFIG, hugging_face
 
 _DIFFERENT = "tokenizer and weights are of different models: take both from the same one"
-# Embeddings are padded, to a multiple of 512 at most; phi-2 has 2% more rows than tokens, none known more.
+# Embeddings are padded to a multiple of 512 at most. phi-2 has 2 % more rows than tokens; no known model has
+# more. With fewer tokens than this share of the vocabulary, less the padding, a tokenizer is of another one.
 _FEWEST, _PADDING = 0.8, 512
 
 
 def tokenizer_problems(path: Path, config: Config) -> list[str]:
-    """Why the tokenizer in `path` is none for the model that `config` describes; empty if it is one."""
+    """Why the tokenizer in `path` does not fit the model that `config` describes; empty if it does."""
     try:
         tokenizer = Tokenizer(path)
     except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception
@@ -45,7 +46,7 @@ def tokenizer_problems(path: Path, config: Config) -> list[str]:
 
 
 def stray_problems(samples: Iterable[Sample], path: Path) -> list[str]:
-    """The first token of `samples` that the model in `path` has no row for, if there is one."""
+    """A line about the first token in `samples` that the model in `path` lacks; empty if it has all."""
     rows = int(Config.from_file(path / CONFIG).padded_vocab_size)
     for sample in samples:
         if (highest := int(sample.ids.max(initial=0))) >= rows:
@@ -56,10 +57,10 @@ def stray_problems(samples: Iterable[Sample], path: Path) -> list[str]:
 
 
 def _tokens(tokenizer: Tokenizer) -> tuple[int, int]:
-    """One more than the highest id, and how many special tokens beyond it were added.
+    """One more than the highest id of a token that is not special, and the number of special tokens.
 
-    A few published models, as Gemma 3 1B, ship special tokens of their larger relatives, which no text has:
-    these are no reason to refuse. Where a text has one, `prepare` finds it in the tokenized data.
+    A few published models, such as Gemma 3 1B, ship special tokens of their larger relatives. No text usually
+    has them, so they are no reason to refuse a model. If one has, `prepare` finds it in the tokenized data.
     """
     if tokenizer.backend != "huggingface":
         return int(tokenizer.vocab_size), 0
@@ -70,9 +71,10 @@ def _tokens(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def _disagreement(tokenizer: Tokenizer, origin: Mapping[str, Any]) -> list[str]:
-    """What the tokenizer and the model's own configuration say of both ends of a text.
+    """Whether tokenizer and config.json name different tokens for both the beginning and the end of a text.
 
-    One of them may differ, as that of a chat does; both differ only if one file is of another model.
+    One of the two may differ, as the end does in chat models; both differ only if one file is of another
+    model.
     """
     told = []
     for name, number in (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id)):

@@ -1,4 +1,4 @@
-"""Instructions to learn from: a user's files, in the layouts that data sets come in."""
+"""Reads instructions to learn from: a user's files, in the layouts that data sets come in."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PROBLEMS_SHOWN = 5
 
 
 def read_instructions(path: Path, renamed: Mapping[str, str] = MappingProxyType({})) -> list[Instruction]:
-    """Instructions of a JSON array, a JSONL or a Parquet file; other columns are passed over.
+    """The instructions in a JSON array, a JSONL or a Parquet file; other columns are ignored.
 
     Args:
         path: of the file.
-        renamed: column there -> what it is here.
+        renamed: the names that columns of the file have here, by their names there.
 
     Raises:
         InputError: every malformed entry (the first few of many), with its place.
@@ -44,11 +44,11 @@ def read_instructions(path: Path, renamed: Mapping[str, str] = MappingProxyType(
 
 
 def parsed(entries: list[Any], name: str) -> list[Instruction]:
-    """Instructions of raw entries.
+    """The instructions in raw entries, whose layout the first entry shows.
 
     Args:
-        entries: as a file or a data module holds them.
-        name: of where they are from, for problems.
+        entries: as a file or a data module holds them; at least one.
+        name: where they are from, for messages.
 
     Raises:
         InputError: every malformed entry (the first few of many), with its number.
@@ -71,6 +71,7 @@ def parsed(entries: list[Any], name: str) -> list[Instruction]:
 
 
 def _wrong_with(entry: Any, keys: tuple[str, str, str], layout: str) -> str:
+    """What is wrong with an entry; "" if nothing is."""
     if not isinstance(entry, dict):
         return f"is no object but {type(entry).__name__}: give instruction and output"
     first, middle, last = keys
@@ -118,7 +119,12 @@ def _text(path: Path) -> Iterator[Any]:
 
 
 def json_lines(path: Path, text: str) -> Iterator[Any]:
-    """
+    """Yield the JSON value of each line of `text` that is not empty.
+
+    Args:
+        path: where the text is from, for messages.
+        text: what the file holds.
+
     Raises:
         InputError: a line is no JSON.
     """

@@ -1,8 +1,9 @@
-"""What is learnt and what is held out: fixed by what an instruction says, not by its place in a file.
+"""Which instructions are learnt from and which are held out: decided by their text, not by their place.
 
-Every instruction has two numbers that follow from its text alone. One says whether it is held out: it stays
-on its side whatever is added, left out or sorted anew, and so do its copies. The other is its place in line,
-so that the first tenth is part of the first fifth.
+From the text of every instruction, and nothing else, two numbers are computed. One decides whether it is held
+out: this does not change when others are added, left out or sorted anew, and copies are treated alike. The
+other gives its place in the order of use, so that the first tenth of the instructions is part of the first
+fifth.
 """
 
 from __future__ import annotations
@@ -16,31 +17,33 @@ from jobs.data.instructions import Instruction
 
 
 def line(instructions: Sequence[Instruction]) -> list[Instruction]:
-    """The instructions in line."""
+    """The instructions in the order of use, which does not depend on their order here."""
     return sorted(instructions, key=lambda one: (_number(one, "line"), tuple(one.values())))
 
 
 def split(
     instructions: Sequence[Instruction], val_fraction: float
 ) -> tuple[list[Instruction], list[Instruction]]:
-    """Training and held-out instructions, each in line; about `val_fraction` are held out, and one at least.
+    """Training and held-out instructions, each in the order of use.
 
-    If all are copies of one, none is left to train on.
+    About the share `val_fraction` is held out, at least one. If all are copies of one instruction, none is
+    left to train on.
     """
     ordered = line(instructions)
     chances = [_number(one, "held out") for one in ordered]
     distinct = sorted(set(chances))
     limit = max(val_fraction, distinct[0])
     if len(distinct) > 1:
-        limit = min(limit, distinct[-2])  # one is left at least
+        limit = min(limit, distinct[-2])  # at least one is left
     pairs = list(zip(ordered, chances, strict=True))
     return [one for one, chance in pairs if chance > limit], [one for one, chance in pairs if chance <= limit]
 
 
 def mixed(parts: Sequence[Sequence[Instruction]], weights: Sequence[float]) -> list[Instruction]:
-    """The parts in the proportions of their weights, so that every beginning of the list has them too.
+    """The parts, mixed in the proportions of their weights, which every beginning of the list has as well.
 
-    Nothing is repeated: the mixture is as large as the part that runs out first allows.
+    The order is that of seats in the Sainte-Laguë method of proportional representation. Nothing is repeated:
+    the mixture is as large as the part that runs out first allows.
     """
     shares = [Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]
     whole = min(len(part) / share for part, share in zip(parts, shares, strict=True))
@@ -53,6 +56,6 @@ def mixed(parts: Sequence[Sequence[Instruction]], weights: Sequence[float]) -> l
 
 
 def _number(instruction: Instruction, purpose: str) -> float:
-    """In [0, 1), spread evenly."""
+    """A number in [0, 1) that follows from the text and `purpose`; evenly distributed over texts."""
     text = json.dumps([purpose, *(instruction[key] for key in ("instruction", "input", "output"))])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48

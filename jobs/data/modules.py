@@ -28,7 +28,7 @@ def read_module(name: str, cache: Path) -> list[Instruction]:
     """What the module `name` of `litgpt.data` trains on and tests with, together.
 
     Args:
-        name: of the module; of FLAN with those of its parts that are wanted: "FLAN/cola,copa".
+        name: of the module; for FLAN with the parts that are wanted, as in "FLAN/cola,copa".
         cache: the shared cache.
 
     Raises:
@@ -63,15 +63,15 @@ def read_module(name: str, cache: Path) -> list[Instruction]:
 
 
 def _addresses(module: Any, parts: str) -> dict[str, str]:
-    """Name in the cache -> address, of the files of a module.
+    """The addresses of a module's files, by their names in the cache.
 
     Raises:
-        InputError: a part is named that is none, or of dozens none.
+        InputError: for FLAN no part is named, or one that does not exist.
     """
     from litgpt.data import FLAN, LongForm, longform
 
     if isinstance(module, LongForm):
-        base = longform._URL  # noqa: SLF001 - it says it nowhere else
+        base = longform._URL  # noqa: SLF001 - LitGPT has it nowhere else
         return {f"longform-{split}.json": f"{base}/{split}.json" for split in ("train", "val")}
     if not isinstance(module, FLAN):
         return {module.file_name: module.file_url}
@@ -91,7 +91,13 @@ def _addresses(module: Any, parts: str) -> dict[str, str]:
 
 
 def _file(url: str, path: Path, renamed: Mapping[str, str]) -> list[Instruction]:
-    """Fetch `url` unless `path` is there; what gets that name was whole and held instructions."""
+    """The instructions in the file at `url`, which is fetched to `path` unless it is there.
+
+    It gets that name only if it came whole and holds instructions.
+
+    Raises:
+        InputError: it does not hold instructions.
+    """
     import requests
 
     if path.is_file():

@@ -24,7 +24,7 @@ from orchestrator.contract.evaluation import LitGPTEvaluation
 if TYPE_CHECKING:
     pass
 
-_LOCK_S = 600.0  # for another process that tokenizes the same
+_LOCK_S = 600.0  # seconds to wait for another process that tokenizes the same
 
 Tokens = npt.NDArray[np.int32]
 
@@ -43,17 +43,18 @@ class Sample:
 
     @property
     def targets(self) -> int:
+        """The number of tokens that count in the loss."""
         return len(self.ids) - self.first_target
 
 
 def cut_short(samples: Sequence[Sample], max_length: int) -> str:
-    """For people: how many of `samples` have all tokens that were allowed, and so may have lost their end."""
+    """A text that says how many of `samples` are `max_length` tokens long, and may have lost their end."""
     cut = sum(len(sample.ids) == max_length for sample in samples)
     return f"{len(samples)} documents, {cut} of them cut short at {max_length} tokens"
 
 
 def nested(samples: Sequence[Sample], fidelity: float) -> list[Sample]:
-    """The share `fidelity` of `samples`, which are in line: a smaller share is part of every larger one."""
+    """The first of `samples`, a share `fidelity` of them: a smaller share is part of every larger one."""
     return list(samples[: max(1, math.ceil(fidelity * len(samples)))])
 
 
@@ -88,7 +89,7 @@ def tokenized(
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Wait while another process makes the file; where that cannot be told, both do, and either is whole."""
+    """Wait while another process makes the file; where locks do not work both make it, and it is whole."""
     lock = FileLock(path.parent / ".lock")
     if not path.is_file():
         with suppress(OSError, Timeout):
@@ -103,7 +104,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _encoded(
     instructions: Sequence[Instruction], model: Path, prompt_style: str, max_length: int, mask_prompt: bool
 ) -> Iterator[Sample]:
-    """As `litgpt.data.SFTDataset` does it."""
+    """Yield the samples of `instructions`, made as `litgpt.data.SFTDataset` does it."""
     from litgpt.prompts import PromptStyle
     from litgpt.tokenizer import Tokenizer
 
@@ -126,6 +127,7 @@ def _load(path: Path) -> list[Sample]:
 
 
 def _save(path: Path, samples: Sequence[Sample]) -> None:
+    """Write n samples with t tokens as arrays: ids (t,), ends of the samples (n,), first targets (n,)."""
     if not samples:
         return
     content = io.BytesIO()
@@ -151,7 +153,7 @@ def _save(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices of rows in batches of at most `tokens` padded tokens, longest first, at least one row each."""
+    """Yield batches of rows, as indices: longest first, at most `tokens` padded tokens, at least one row."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > tokens:
@@ -169,7 +171,7 @@ def samples(
 
     Args:
         instructions: in the order of the samples.
-        evaluation: its prompt style, longest length, and whether the prompt counts.
+        evaluation: gives the prompt style, the greatest length, and whether the prompt counts in the loss.
         model: the LitGPT checkpoint whose tokenizer reads them.
         cache: the shared cache, which keeps the samples for the next trial.
     """

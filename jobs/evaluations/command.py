@@ -1,10 +1,10 @@
 """The `command` evaluation: any program that reads a configuration and writes metrics.
 
-Its environment says: ORCHESTRATOR_TRIAL and ORCHESTRATOR_SEED; ORCHESTRATOR_CHECKPOINT, a directory that is
-there and that all attempts at the trial share. A job that is to end passes SIGTERM on to the program, which
-has `grace_s` of the evaluation to save itself there; the next attempt finds what it left. Two copies of a job
-may run at once, on a host that was cut off and on another: write a file there under a name of your own, then
-rename it.
+Its environment holds ORCHESTRATOR_TRIAL, ORCHESTRATOR_SEED, and ORCHESTRATOR_CHECKPOINT: an existing
+directory that all attempts at the trial share. If the job is to end, the program gets SIGTERM, and has
+`grace_s` seconds to save its state in that directory, where the next attempt finds it. Two copies of a job
+may run at once, one of them on a host that lost its connection: a program should write each file there under
+a name that is unique, and then rename it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _METRIC_KEYS = {"value", "stderr", "n"}
 
 
 def prepared(command: tuple[str, ...], assignment: Assignment, directory: Path) -> Call:
-    """`command… CONFIGURATION.json OUTPUT.json`, with the first written and the second not yet there."""
+    """The call `command… CONFIGURATION.json OUTPUT.json`; the first file is there, the second not yet."""
     copy = attempt.copy_name()
     # Each copy of a job has its own output: none reads, or removes, what another wrote.
     configuration, output = directory / "configuration.json", directory / f"output-{copy}.json"
@@ -96,7 +96,8 @@ def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> di
 
 
 def read_metrics(path: Path) -> dict[str, Metric]:
-    """
+    """The metrics that a command wrote to the file `path`, by name.
+
     Raises:
         EvaluationFailed: there is no file, it is malformed, or a number in it is not finite.
     """
@@ -112,6 +113,11 @@ def read_metrics(path: Path) -> dict[str, Metric]:
 
 
 def _metric(path: Path, name: str, value: Any) -> Metric:
+    """A metric from its entry in the file: a number, or an object with value, stderr and n.
+
+    Raises:
+        EvaluationFailed: the entry is malformed, or a number in it is not finite.
+    """
     fields = value if isinstance(value, Mapping) else {"value": value}
     if "value" not in fields or (unknown := fields.keys() - _METRIC_KEYS):
         known = "exactly: value, and if known stderr and n"
@@ -139,6 +145,13 @@ def _metric(path: Path, name: str, value: Any) -> Metric:
 
 
 def _failed(program: str, code: int, last: list[str]) -> EvaluationFailed:
+    """The error for a command that ended with a status other than 0.
+
+    Args:
+        program: its name.
+        code: its exit status; negative: the signal that killed it.
+        last: the last lines that it wrote to stderr.
+    """
     said = " | ".join(last) or "nothing on its stderr"
     if code == -signal.SIGKILL:
         return EvaluationFailed(
@@ -160,6 +173,7 @@ def _excerpt(value: Any) -> str:
 
 
 def _copy(source: IO[bytes], last: deque[str]) -> None:
+    """Copy what the command writes to `source` to stderr, and keep its last lines in `last`."""
     for raw in source:
         line = raw.decode(errors="replace").rstrip()
         print(line, file=sys.stderr, flush=True)
@@ -170,7 +184,7 @@ def _copy(source: IO[bytes], last: deque[str]) -> None:
 def run_processes(
     evaluation: CommandEvaluation, assignment: Assignment, directory: Path, interruption: Interruption
 ) -> dict[str, Metric]:
-    """Run the command as one process per GPU on every host, and read the metrics that the first writes.
+    """Run the command as one process per GPU on every host, and read the metrics that rank 0 writes.
 
     Raises:
         EvaluationFailed: it could not start, a rank failed, or the metrics are not well-formed and finite.

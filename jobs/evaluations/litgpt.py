@@ -1,4 +1,4 @@
-"""The `litgpt` evaluation: load, train, validate, score, in one process with one model in memory."""
+"""The `litgpt` evaluation: load, train, validate and score, all with one model in memory."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ def measure(
     stages: Stages,
     group: Group | None = None,
 ) -> Measured:
-    """Metrics of the base model fine-tuned as the configuration says; of the base itself if that is empty.
+    """Measure the base model, fine-tuned as the configuration says; if that is empty, the base model itself.
 
     Args:
         evaluation: what to do.
         assignment: with which configuration.
         directory: of the attempt.
         stages: takes note of what is done.
-        group: the processes that do it; None: this one alone. Only the leader's metrics are those of all.
+        group: the processes that do it together; None: this one alone. The leader alone has all metrics.
 
     Raises:
-        EvaluationFailed: for a known reason; any other exception is a defect, or the host's.
+        EvaluationFailed: there is no score, for a known reason. Any other exception comes from a defect of
+            the program or of the host.
     """
     from jobs.attempt.measured import Measured
 
@@ -54,7 +55,7 @@ def measure(
     wanted = hyperparameters(assignment.configuration)
     prepared = _required(evaluation, cache)
     os.environ.update(library_files(cache), HF_HOME=str(cache / "huggingface"))
-    os.environ["TQDM_DISABLE"] = "1"  # a log is no terminal
+    os.environ["TQDM_DISABLE"] = "1"  # in a log every update of a progress bar is a line
     with stages.stage("imports"), _uncollected():
         from jobs.model import lora, sharding
         from jobs.processes.group import ALONE
@@ -124,8 +125,12 @@ def measure(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """What is made inside stays: to look for garbage in it costs seconds, now and when the process ends."""
-    if "litgpt" in sys.modules:  # nothing is to be made: what there is may be garbage
+    """Inside, garbage collection is off, while imports create millions of long-lived objects.
+
+    At the end `gc.freeze` moves them out of the collector's reach, so that neither later collections nor the
+    interpreter's exit scan them, which would take seconds.
+    """
+    if "litgpt" in sys.modules:  # imported already: objects made since then may be garbage
         yield
         return
     gc.disable()
@@ -137,10 +142,10 @@ def _uncollected() -> Iterator[None]:
 
 
 def set_up(processes: int = 1) -> None:
-    """As many threads as the scheduler gave cores, and kernels that give the same bits every time.
+    """Let PyTorch use the cores that the scheduler gave, and kernels that give the same bits every time.
 
     Args:
-        processes: that share this host's cores.
+        processes: the number of processes that share this host's cores.
     """
     import torch
 
@@ -150,13 +155,14 @@ def set_up(processes: int = 1) -> None:
         cores = int(given) if given.isdigit() else len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // processes))
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # To fill what is overwritten at once costs a thirtieth of a training, and is no part of the promise.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # its module has none for mypy
+    # Filling memory that is overwritten at once takes 3 % of a training, and equal results do not need it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # mypy does not find it
 
 
 def _task_scores(
     net: GPT, evaluation: LitGPTEvaluation, prepared: Prepared, stages: Stages, group: Group
 ) -> dict[str, Metric]:
+    """The scores of `net` on the evaluation's tasks: the local ones in one suite, each other in its own."""
     from litgpt.tokenizer import Tokenizer
 
     from jobs.tasks import code_eval, language_model, score
@@ -180,7 +186,11 @@ def _task_scores(
 
 
 def _required(evaluation: LitGPTEvaluation, cache: Path) -> Prepared:
-    """What must be there before any time of a GPU is spent."""
+    """The prepared inputs; checked, like the sandbox if it is needed, before any time of a GPU is spent.
+
+    Raises:
+        EvaluationFailed: something is missing or has changed, or this host cannot make the sandbox.
+    """
     try:
         prepared = require_prepared(evaluation, cache, sources=False)
     except InputError as error:

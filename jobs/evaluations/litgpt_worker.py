@@ -1,7 +1,8 @@
-"""A `litgpt` evaluation as several processes: what each runs, and what the job makes of their reports.
+"""A `litgpt` evaluation as several processes: what each of them runs, and how the job uses their reports.
 
-`processes.launch` starts `python -m jobs.evaluations.litgpt_worker ATTEMPT_DIR` once per GPU. Each keeps a
-report beside its log, ranks/COPY.RANK.json: where it is, and at its end what it found or why it failed.
+`jobs.processes.launch` starts `python -m jobs.evaluations.litgpt_worker ATTEMPT_DIR` once per GPU. Each
+process keeps a report beside its log, ranks/COPY.RANK.json: its stage, and at its end its metrics or why it
+failed. COPY is the name of the process that started them (`jobs.attempt.directory.copy_name`).
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from orchestrator.contract.result import Failure, Metric
 from orchestrator.contract.strict import Record
 
 MODULE = "jobs.evaluations.litgpt_worker"
-_REPORT = "ORCHESTRATOR_REPORT"  # in the environment: path of the reports, without the rank
+_REPORT = "ORCHESTRATOR_REPORT"  # variable of the environment: path of the reports, without .RANK.json
 _GRACE_S = 15.0  # to save the state of the training; schedulers wait 30 s by default
-_LATER_S = 2.0  # a process that failed first is to be heard first
+_LATER_S = 2.0  # before a process reports a failure that another one's may have caused
 
 
 class Report(Record):
-    """What a process tells of itself.
+    """What a process reports about itself.
 
     Attributes:
-        now: its stage.
-        seconds: of each stage so far.
+        now: the name of its stage.
+        seconds: time that each stage has taken so far.
         trained: share of the training that another attempt would find saved.
     """
 
@@ -57,10 +58,13 @@ class Report(Record):
 
 
 def shape(assignment: Assignment) -> tuple[int, int]:
-    """Hosts, and processes on each: one per GPU. Without GPUs one, or as ORCHESTRATOR_PROCESSES says.
+    """The number of hosts, and of processes on each: one per GPU.
+
+    If PyTorch is built without GPUs, or ORCHESTRATOR_DEVICE is "cpu", the latter is ORCHESTRATOR_PROCESSES,
+    or one if that is not set.
 
     Raises:
-        EvaluationFailed: that is no number of processes.
+        EvaluationFailed: ORCHESTRATOR_PROCESSES is no number of processes.
     """
     torch = find_spec("torch")
     assert torch is not None
@@ -82,7 +86,7 @@ def measure(shape: tuple[int, int], directory: Path, stages: Stages) -> Measured
     """Run the evaluation of the attempt in `directory` as the processes of `shape`.
 
     Raises:
-        EvaluationFailed: why a process failed, the first that did.
+        EvaluationFailed: a process failed; the text says why the first one did.
         Interrupted: the end was announced; the processes saved what they could, and have ended.
     """
     base = directory / launch.FOLDER / attempt.copy_name()
@@ -112,6 +116,7 @@ def measure(shape: tuple[int, int], directory: Path, stages: Stages) -> Measured
 
 
 def _read(base: Path, rank: int) -> Report | None:
+    """The report of a process; None if there is none that can be read."""
     try:
         return Report.model_validate_json(Path(f"{base}.{rank}.json").read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -119,7 +124,7 @@ def _read(base: Path, rank: int) -> Report | None:
 
 
 def main(directory: Path) -> int:
-    """Work as one of the processes; its exit status."""
+    """Work as one of the processes; return the exit status."""
     os.environ.update(OFFLINE)
     interruption, rank = Interruption(), int(os.environ["RANK"])
     path = Path(f"{os.environ[_REPORT]}.{rank}.json")
@@ -144,17 +149,18 @@ def main(directory: Path) -> int:
             tell(_measured(directory, stages))
         except Interrupted:
             raise  # the guard ends this process as soon as it sees it
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is reported
             traceback.print_exc()
             failure, message = classified(error)
             tell(Measured({}), failure, message)
-            if "onnection" in str(error):  # to a process that has failed
+            if "onnection" in str(error):  # lost, to a process that has failed
                 time.sleep(_LATER_S)
             return 1
     return 0
 
 
 def _measured(directory: Path, stages: Stages) -> Measured:
+    """Join the other processes, and do this one's part of the evaluation."""
     assignment = Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
     evaluation = LitGPTEvaluation.model_validate(assignment.evaluation)
     with stages.stage("imports"):
@@ -167,7 +173,7 @@ def _measured(directory: Path, stages: Stages) -> Measured:
         place = lora.device(assignment.gpus, int(os.environ["LOCAL_RANK"]))
         group = join(os.environ, place)
     found = litgpt.measure(evaluation, assignment, directory, stages, group)
-    group.gathered(None)  # nobody leaves while another still wants something of it
+    group.gathered(None)  # no process ends while another one still needs it
     return found
 
 

@@ -14,7 +14,13 @@ from orchestrator.contract.synthetic import FUNCTIONS
 
 
 def synthetic(evaluation: SyntheticEvaluation, configuration: Mapping[str, Any], seed: int) -> Metric:
-    """The function's value at `configuration`; `noise` is drawn from `seed`."""
+    """The function's value at `configuration`, after a sleep of `evaluation.seconds`.
+
+    Normal noise is added if the evaluation has some; it is drawn from `seed`.
+
+    Raises:
+        EvaluationFailed: there is no such function, a coordinate is missing, or the value is not finite.
+    """
     function = FUNCTIONS.get(evaluation.function)
     if function is None:
         known = ", ".join(sorted(FUNCTIONS))

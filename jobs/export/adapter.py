@@ -18,8 +18,8 @@ class Adapter:
     """What one trial trained.
 
     Attributes:
-        file: that its job wrote.
-        digest: of what is in it, as the trial's result says.
+        file: the file that its job wrote.
+        digest: of its matrices (`jobs.model.lora.adapter_digest`), from the trial's result.
         model: the LitGPT checkpoint that it was trained on.
         evaluation: the study's.
         configuration: the trial's.

@@ -31,21 +31,22 @@ if TYPE_CHECKING:
 Form = Literal["litgpt", "hf", "peft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 FACTS = "orchestrator.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # as safetensors names them
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors puts these numbers into its text
 
 
 def export(adapter: Adapter, form: Form, out: Path, facts: dict[str, Any], cache: Path) -> None:
     """Write `adapter` to the directory `out`, which appears whole.
 
     Args:
-        adapter: which.
-        form: what for.
-        out: must not exist.
-        facts: about it, for people: the content of orchestrator.json.
+        adapter: the adapter to export.
+        form: the format to write.
+        out: the directory, which must not exist.
+        facts: about the adapter, for people: the content of orchestrator.json.
         cache: the shared cache, for what libraries write.
 
     Raises:
-        InputError: `out` exists, the adapter is damaged, or its model cannot be written in that form.
+        InputError: `out` exists, the adapter is damaged, its model cannot be written in that form, or the
+            disk is full.
         EvaluationFailed: the model does not take the adapter.
     """
     _must_not_exist(out)
@@ -82,7 +83,7 @@ def export(adapter: Adapter, form: Form, out: Path, facts: dict[str, Any], cache
 
 
 def _as_ones_own(folder: Path) -> None:
-    """Files as the user's other files are: libraries make some private, and copies may be read-only."""
+    """Give the files the permissions of the user's other files: libraries make some private, or read-only."""
     os.umask(mask := os.umask(0))
     for path in folder.iterdir():
         path.chmod(0o666 & ~mask)
@@ -94,7 +95,12 @@ def _must_not_exist(out: Path) -> None:
 
 
 def _loaded(adapter: Adapter) -> GPT:
-    """The base model with this adapter beside its weights, on the CPU."""
+    """The base model with this adapter beside its weights, on the CPU.
+
+    Raises:
+        InputError: the file is damaged, does not fit the model, or is not the adapter that was scored.
+        EvaluationFailed: the model cannot take such an adapter.
+    """
     import torch
 
     from jobs.inputs.hyperparameters import hyperparameters
@@ -140,7 +146,7 @@ def _write_litgpt(weights: dict[str, torch.Tensor], adapter: Adapter, folder: Pa
     from litgpt.prompts import save_prompt_style
     from litgpt.utils import copy_config_files
 
-    with (folder / "lit_model.pth").open("wb") as file:  # by ourselves: a full disk is told as what it is
+    with (folder / "lit_model.pth").open("wb") as file:  # PyTorch would hide a full disk
         torch.save(weights, file)
     copy_config_files(adapter.model, folder)
     save_prompt_style(adapter.evaluation.prompt_style, folder)  # `litgpt chat` asks as the training did

@@ -1,14 +1,14 @@
 """LitGPT weights and adapters under the names that Hugging Face's `transformers` and `peft` know.
 
-The names are LitGPT's own business: whatever is to be named goes through its conversion functions, adapters
-too. LitGPT keeps query, key and value in one matrix, and their adapters stacked:
+All names come from LitGPT's own conversion functions, through which weights go, and adapters too. LitGPT
+keeps query, key and value in one matrix, and their adapters stacked:
 
     lora_A: (parts * rank, in)     one block of rows for each part that is adapted, in the order q, k, v
     lora_B: (sum of rows, rank)    the rows of those parts; with fewer key-value groups than heads, k and v
                                    have fewer rows than q
 
-Where `transformers` has three matrices, the conversion of B padded with zeros to all rows is the split. What
-comes out is held against the model that `transformers` makes of config.json, before anybody relies on it.
+Where `transformers` has three matrices, B is padded with zeros to all rows and converted like a weight, which
+splits it. The result is compared with the model that `transformers` builds from config.json.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ _MORE_TOKENIZER_FILES = (
 
 
 def check(model: Path) -> None:
-    """
+    """Check that a checkpoint has Hugging Face's config.json.
+
     Raises:
-        InputError: nothing says what model this is in Hugging Face's terms.
+        InputError: it has none, so that nothing says what model this is for Hugging Face.
     """
     if not (model / "config.json").is_file():
         raise InputError(
@@ -60,8 +61,8 @@ def write_merged(config: Config, weights: State, adapter: Adapter, folder: Path)
     Args:
         config: LitGPT's.
         weights: merged, under LitGPT's names.
-        adapter: that was merged into them.
-        folder: to write to.
+        adapter: the adapter that was merged into them.
+        folder: where to write it.
 
     Raises:
         InputError: LitGPT cannot convert such a model back, or `transformers` misses something in it.
@@ -71,7 +72,7 @@ def write_merged(config: Config, weights: State, adapter: Adapter, folder: Path)
     state = converted(config, weights, adapter.model)
     content = json.loads((adapter.model / "config.json").read_text(encoding="utf-8"))
     if content.get("tie_word_embeddings"):
-        state.pop("lm_head.weight", None)  # the same as the embedding: an adapter of it is refused
+        state.pop("lm_head.weight", None)  # it is the embedding; an adapter of it would have been refused
     content.pop("dtype", None)
     content["torch_dtype"] = str(next(iter(state.values())).dtype).removeprefix("torch.")
     save_torch_state_dict(state, folder, metadata={"format": "pt"})
@@ -83,10 +84,15 @@ def write_merged(config: Config, weights: State, adapter: Adapter, folder: Path)
 
 
 def write_adapter(net: GPT, adapter: Adapter, folder: Path) -> None:
-    """Write the adapter alone, as `peft` keeps it.
+    """Write the adapter alone, in the format of `peft`.
+
+    Args:
+        net: the model with the adapter.
+        adapter: where it comes from.
+        folder: where to write it.
 
     Raises:
-        InputError: the Hugging Face model has no such layers, or keeps query, key and value in one.
+        InputError: the Hugging Face model has no such layers, or keeps query, key and value in one matrix.
     """
     from safetensors.torch import save_file
 
@@ -120,18 +126,18 @@ def write_adapter(net: GPT, adapter: Adapter, folder: Path) -> None:
 
 
 def base_name(adapter: Adapter) -> str:
-    """What the study calls its base model if that is a Hugging Face id, else where it is."""
+    """The Hugging Face id of the base model if the study gives one, else the path of its checkpoint."""
     name = adapter.evaluation.model
     return name if name.count("/") == 1 and not Path(name).is_absolute() else str(adapter.model)
 
 
 def converted(config: Config, state: State, model: Path) -> State:
-    """`state` under Hugging Face's names, split or joined as that has it.
+    """`state` under Hugging Face's names, with matrices split or joined as there.
 
     Args:
         config: of the LitGPT model.
-        state: weights of LitGPT's names, all of the model or some.
-        model: where it is, for the message.
+        state: weights under LitGPT's names, all of the model's or some.
+        model: the directory of the checkpoint, for the message.
 
     Raises:
         InputError: LitGPT cannot convert such a model back.
@@ -149,8 +155,8 @@ def converted(config: Config, state: State, model: Path) -> State:
     }
 
 
-# LitGPT's choice, as in its `convert_lit_checkpoint`, which goes from file to file; but there "Gemma-2b", of
-# the first generation, is taken for one of the second.
+# The conversion function of models whose names begin so. LitGPT's `convert_lit_checkpoint`, which converts
+# files, chooses in the same way; but it takes "Gemma-2b", of the first generation, for a model of the second.
 _BY_NAME = {
     "gemma-2-": lit.copy_weights_gemma_2,
     "gemma-3-": lit.copy_weights_gemma_3,
@@ -163,6 +169,7 @@ _BY_NAME = {
 
 
 def _conversion(config: Config) -> Callable[[State, State], None]:
+    """LitGPT's function that fills its first argument with the second one under Hugging Face's names."""
     if "falcon" in config.name:
         return partial(lit.copy_weights_falcon, config)
     for name, copy in _BY_NAME.items():
@@ -174,7 +181,7 @@ def _conversion(config: Config) -> Callable[[State, State], None]:
 
 
 def _parts(net: GPT, model: Path) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Each adapted matrix of the Hugging Face model: its module's name, A (rank, in), B (out, rank)."""
+    """Yield module name, A (rank, in) and B (out, rank) of each adapted matrix of the Hugging Face model."""
     for name, module in net.named_modules():
         if not isinstance(module, LoRALinear) or not hasattr(module, "lora_A"):
             continue
@@ -192,7 +199,11 @@ def _parts(net: GPT, model: Path) -> Iterator[tuple[str, torch.Tensor, torch.Ten
 
 
 def _modules(config: Config, name: str, rows: torch.Tensor, model: Path, count: int) -> State:
-    """Names of the modules that LitGPT's module `name` is, each with its share of `rows`."""
+    """The Hugging Face modules that LitGPT's module `name` becomes, each with its share of `rows` (out, k).
+
+    Raises:
+        InputError: there are not `count` of them.
+    """
     found = converted(config, {f"{name}.weight": rows}, model)
     if len(found) != count:
         why = "query, key and value are one matrix there" if count > 1 else f"{name} is no matrix there"
@@ -201,7 +212,7 @@ def _modules(config: Config, name: str, rows: torch.Tensor, model: Path, count: 
 
 
 def _linear_shapes(model: Path) -> dict[str, tuple[int, int]]:
-    """Module -> (out, in) of the linear layers of the Hugging Face model."""
+    """The shape (out, in) of each linear layer of the Hugging Face model, by the name of its module."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     models: Any = AutoModelForCausalLM  # its types are not those of what it returns
@@ -215,7 +226,11 @@ def _linear_shapes(model: Path) -> dict[str, tuple[int, int]]:
 
 
 def _prove(folder: Path, model: Path) -> None:
-    """Load the checkpoint without its numbers: every weight must be there, in its shape, and no other."""
+    """Check that `transformers` finds every weight, in its shape, and no other; the numbers are not loaded.
+
+    Raises:
+        InputError: a weight is missing, unknown, or has another shape.
+    """
     from transformers import AutoModelForCausalLM
 
     models: Any = AutoModelForCausalLM
@@ -238,7 +253,7 @@ def _prove(folder: Path, model: Path) -> None:
 
 @contextmanager
 def _one_line(model: Path) -> Iterator[None]:
-    """What `transformers` says of a model becomes one line, or nothing."""
+    """Inside, `transformers` gives no warnings, and its errors become an `InputError` of one line."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

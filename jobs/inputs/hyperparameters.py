@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def hyperparameters(configuration: Configuration) -> Hyperparameters | None:
-    """`configuration` checked; None if it is empty.
+    """The hyperparameters in `configuration`, checked; None if it is empty, for the untouched base model.
 
     Raises:
         EvaluationFailed: a name is unknown or missing, or a value is out of range.

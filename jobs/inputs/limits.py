@@ -1,4 +1,7 @@
-"""What a model's shape allows of LoRA, from its YAML alone: a login node checks a study without PyTorch."""
+"""The limits that a model's shape sets to LoRA and to the length of sequences.
+
+They are read from its YAML file alone, so that a login node can check a study without PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ CONFIG = "model_config.yaml"  # in a LitGPT checkpoint
 
 
 def rank_limits(model_config: Path, layers: Sequence[Projection]) -> dict[Projection, int]:
-    """Layer -> the highest rank that means anything there: the lesser of its in- and out-features.
+    """The highest rank of LoRA that makes sense on each layer: the lesser of its in- and out-features.
 
     Raises:
         InputError: the file is missing or lacks a number.
@@ -26,7 +29,7 @@ def rank_limits(model_config: Path, layers: Sequence[Projection]) -> dict[Projec
 
 
 def lora_problems(model_config: Path, layers: Sequence[Projection], highest_rank: int) -> list[str]:
-    """Why LoRA of `highest_rank` on `layers` cannot be had of this model; empty if it can.
+    """Why LoRA of rank `highest_rank` on `layers` does not suit this model; empty if it does.
 
     Raises:
         InputError: the file is missing or lacks a number.
@@ -46,7 +49,7 @@ def lora_problems(model_config: Path, layers: Sequence[Projection], highest_rank
 
 
 def length_problems(model_config: Path, max_length: int) -> list[str]:
-    """Why sequences of `max_length` tokens cannot be had of this model; empty if they can.
+    """Why this model cannot read sequences of `max_length` tokens; empty if it can.
 
     Raises:
         InputError: the file is missing or malformed.
@@ -96,7 +99,11 @@ def _shape(path: Path) -> Mapping[str, Any]:
 
 
 def _features(shape: Mapping[str, Any], layer: Projection, path: Path) -> tuple[int, int]:
-    """(in, out) features of `layer`; what LitGPT derives where the file says null, is derived so here."""
+    """The number of in- and of out-features of `layer`; derived as LitGPT does where the file says null.
+
+    Raises:
+        InputError: the file lacks a number.
+    """
     try:
         width, heads = int(shape["n_embd"]), int(shape["n_head"])
         head_size = int(shape.get("head_size") or width // heads)

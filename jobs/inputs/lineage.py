@@ -10,14 +10,15 @@ from jobs.inputs.manifest import Prepared, digest
 from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.evaluation import LitGPTEvaluation
 
-# What may differ: how far a training goes, and what is measured at its end.
+# Fields of an evaluation, and hyperparameters, that may differ: how far a training goes, and what is measured
+# at its end.
 _LENGTH = {"fidelity", "steps", "epochs"}
 _MEASURED = {"tasks", "score_fidelity", "val_documents"}
 FREE = frozenset(_LENGTH | _MEASURED)
 
 
 def obstacles(evaluation: LitGPTEvaluation, configuration: Configuration) -> list[str]:
-    """Why the length of such a training decides its first steps too; empty if it does not."""
+    """Why the first steps of such a training depend on its length; empty if they do not."""
     warmup = configuration.get("warmup_fraction", evaluation.warmup_fraction)
     found = []
     if evaluation.order != "fixed":
@@ -32,15 +33,15 @@ def obstacles(evaluation: LitGPTEvaluation, configuration: Configuration) -> lis
 def lineage(
     evaluation: LitGPTEvaluation, configuration: Configuration, seed: int, prepared: Prepared
 ) -> str | None:
-    """Digest of all that decides the first steps of a training, on one kind of host.
+    """A digest of everything that decides the first steps of a training, except the kind of host.
 
     Returns:
-        None if its length does too.
+        The digest; None if the first steps depend on the length of the training.
     """
     if obstacles(evaluation, configuration):
         return None
     shaped = {name: value for name, value in configuration.items() if name not in _LENGTH}
     marks = [mark.model_dump(mode="json") for mark in prepared.model_files]
-    # What the model and the data are is said by their marks, not by their names.
+    # The model and the data are identified by marks of their files, not by their names.
     section = evaluation.model_dump(mode="json", exclude={*FREE, "model", "data", "val_data", "val_fraction"})
     return digest([marks, prepared.train.sha256, section, shaped, seed])

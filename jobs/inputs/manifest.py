@@ -1,9 +1,10 @@
-"""What `orchestrator prepare` left in the shared cache for a study: the manifest, and the test that it holds.
+"""What `orchestrator prepare` left in the shared cache for a study: the manifest, and checks of it.
 
-    cache/prepared/<key>.json   the manifest, written last: where it is, everything it names is
+    cache/prepared/<key>.json   the manifest, written last: if it is there, everything it names is there too
     cache/data/<sha256>.jsonl   instructions and task documents, copied: editing originals changes no study
     cache/models/, cache/demo/  models fetched and made; a local model stays where it is
-    cache/tokens/, cache/huggingface/, cache/matplotlib/
+    cache/tokens/               tokenized instructions
+    cache/huggingface/, cache/matplotlib/   files of libraries
 
 Imports neither PyTorch nor LitGPT: `launch` asks for this at every start.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.contract.evaluation import DEMO as DEMO  # noqa: PLC0414 - for all that prepare
+from orchestrator.contract.evaluation import DEMO as DEMO  # noqa: PLC0414 - others import it from here
 from orchestrator.contract.evaluation import LitGPTEvaluation, StockTask
 from orchestrator.contract.files import dumps, publish
 from orchestrator.contract.strict import Record
@@ -31,7 +32,7 @@ MODEL_FILES = ("model_config.yaml", *TOKENIZER_FILES, "config.json")
 
 
 class FileMark(Record):
-    """A file as it was: enough to tell that it is another now, without reading gigabytes."""
+    """The size and time of a file: enough to tell that it was changed, without reading gigabytes."""
 
     path: str
     bytes: int
@@ -39,6 +40,11 @@ class FileMark(Record):
 
     @classmethod
     def of(cls, path: Path) -> FileMark:
+        """The mark of the file `path` as it is now.
+
+        Raises:
+            OSError: there is no such file.
+        """
         status = path.stat()
         return cls(path=str(path), bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
@@ -53,7 +59,7 @@ class FileMark(Record):
 
 
 class Frozen(Record):
-    """A file of the cache, named by the SHA-256 of its content."""
+    """A file of the cache with a number of documents, named by the SHA-256 of its content."""
 
     path: str
     sha256: str
@@ -101,7 +107,7 @@ def manifest_path(evaluation: LitGPTEvaluation, cache: Path) -> Path:
     ]
     data = [source.model_dump() for source in evaluation.sources]
     what = [_LAYOUT, evaluation.model, data, evaluation.val_data, evaluation.val_fraction, tasks]
-    what += [evaluation.prompt_style, evaluation.max_length, evaluation.mask_prompt]  # of the tokens proven
+    what += [evaluation.prompt_style, evaluation.max_length, evaluation.mask_prompt]  # they decide the tokens
     return cache / "prepared" / f"{digest(what)[:32]}.json"
 
 
@@ -138,7 +144,7 @@ def require_prepared(evaluation: LitGPTEvaluation, cache: Path, *, sources: bool
 
 
 def freeze(documents: Iterable[Any], cache: Path) -> Frozen:
-    """Copy `documents` into the cache under the name of their content."""
+    """Write `documents` into the cache as JSON lines, in a file named by the SHA-256 of its content."""
     lines = [dumps(document) for document in documents]
     text = "\n".join(lines) + "\n"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -161,11 +167,12 @@ def thaw(frozen: Frozen) -> list[Any]:
 
 
 def digest(value: Any) -> str:
+    """The SHA-256 of `value` as JSON, in hexadecimal."""
     return hashlib.sha256(dumps(value).encode()).hexdigest()
 
 
 def library_files(cache: Path) -> dict[str, str]:
-    """Environment that keeps what libraries write in `cache`; the user's Hugging Face token stays at home."""
+    """Variables that make libraries write to `cache`; the Hugging Face token stays in the user's home."""
     home = cache / "huggingface"
     return {
         "HF_DATASETS_CACHE": str(home / "datasets"),
@@ -176,7 +183,7 @@ def library_files(cache: Path) -> dict[str, str]:
 
 
 def size_text(count: float) -> str:
-    """`count` bytes for people."""
+    """`count` bytes as text for people, such as "3.2 GB"."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -185,4 +192,5 @@ def size_text(count: float) -> str:
 
 
 def stock_tasks(evaluation: LitGPTEvaluation) -> list[StockTask]:
+    """The tasks of `evaluation` that lm-eval ships."""
     return [task for task in evaluation.tasks if isinstance(task, StockTask)]

@@ -1,4 +1,4 @@
-"""Whether a trial's GPUs hold the weights of its model: told before one of them computes."""
+"""Whether a trial's GPUs can hold the weights of its model: checked before any of them computes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUANTIZED = 0.3  # of their bytes in 16 bits: 4 bits each, their scales, and wh
 
 
 def expected_bytes(evaluation: LitGPTEvaluation, prepared: Prepared) -> float:
-    """Bytes that the weights will take, whatever type they are stored in.
+    """The bytes that the weights will take on a GPU, whatever type they are stored in.
 
     Raises:
         OSError, RuntimeError: the checkpoint cannot be read.
@@ -27,7 +27,7 @@ def expected_bytes(evaluation: LitGPTEvaluation, prepared: Prepared) -> float:
 
 
 def fit(weight_bytes: float, gpu_bytes: float, gpus: int = 1) -> bool:
-    """True if so many GPUs hold the weights, in equal parts."""
+    """True if so many GPUs can hold the weights, in equal parts."""
     return weight_bytes <= gpus * _SHARE * gpu_bytes
 
 
@@ -37,10 +37,10 @@ def problem(
     """Why a trial cannot have its model on its GPUs, and what to do; None if it can.
 
     Args:
-        weight_bytes: of the base model.
-        gpu_bytes: memory of a GPU.
-        gpus: that the trial has.
-        in_shards: whether its GPUs may share the weights; None: if need be.
+        weight_bytes: bytes of the base model's weights.
+        gpu_bytes: memory of one GPU.
+        gpus: the number of GPUs that the trial has.
+        in_shards: whether the weights are divided among its GPUs; None: if one GPU cannot hold them.
     """
     if fit(weight_bytes, gpu_bytes, gpus if in_shards is not False else 1):
         return None

@@ -60,6 +60,6 @@ def adapt(model: GPT) -> None:
 
 def _added(pretrained: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """`pretrained` (…, out) + `low` (…, k) times the transpose of `b` (out, k), in the type of the first."""
-    low, b = low.to(pretrained.dtype), b.to(pretrained.dtype)  # a quantized layer's output may have another
+    low, b = low.to(pretrained.dtype), b.to(pretrained.dtype)  # a quantized layer may give another type
     flat = torch.addmm(pretrained.flatten(0, -2), low.flatten(0, -2), b.t())
     return flat.view(*pretrained.shape[:-1], -1)

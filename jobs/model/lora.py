@@ -173,7 +173,10 @@ def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
 
 
 def adapters(model: GPT) -> dict[str, torch.Tensor]:
-    """The adapter matrices by name, detached, on the CPU: lora_A (rank, in) and lora_B (out, rank)."""
+    """The adapter matrices by name, detached, on the CPU: lora_A (rank, in) and lora_B (out, rank).
+
+    Query, key and value are one layer, where those of the adapted parts are stacked.
+    """
     return {name: p.detach().cpu() for name, p in model.named_parameters() if "lora_" in name}
 
 

@@ -33,7 +33,7 @@ class Shape:
     width: int = 64
     layers: int = 3
     heads: int = 4
-    vocabulary: int = 768  # every thing is one token then
+    vocabulary: int = 768  # so many that the name of every thing is one token
     lessons: int = 8000
     steps: int = 300
     batch_size: int = 48
@@ -52,11 +52,12 @@ class Demo:
 
     @classmethod
     def at(cls, folder: Path) -> Demo:
+        """The demo in `folder`."""
         return cls(folder / "tiny-llama", folder / "train.json", folder / "val.json", folder / "kinds.jsonl")
 
 
 def build(cache: Path, report: Callable[[str], None], shape: Shape | None = None) -> Demo:
-    """The demo, made in `cache` unless it is there already."""
+    """The demo in `cache`, which is made unless it is there already; `report` is told of each step."""
     shape = shape or Shape()
     # The text and the recipe decide what is made; a new release that changes them makes it anew.
     key = digest([_VERSION, asdict(shape), Path(demo_text.__file__).read_text("utf-8")])
@@ -145,7 +146,7 @@ def _pretrained(
     )
     (folder / "model_config.yaml").write_text(yaml.safe_dump(asdict(config)), encoding="utf-8")
     encoded = [_sample(Tokenizer(folder), *lesson) for lesson in lessons]
-    # Framed questions apart from bare ones: a batch of equal lengths has no padding.
+    # Questions in a prompt are longer than bare ones: batches of one kind only have little padding.
     middle = statistics.mean(len(sample.ids) for sample in encoded)
     pools = [[one for one in encoded if (len(one.ids) > middle) is framed] for framed in (False, True)]
     rng = random.Random(shape.seed)  # noqa: S311 - no secret
@@ -174,5 +175,6 @@ def _pretrained(
 
 
 def _sample(tokenizer: Any, question: str, answer: str) -> Sample:
+    """The tokens of a question and its answer, of which only the answer counts in the loss."""
     ids = tokenizer.encode(question).tolist()
     return Sample(np.array([*ids, *tokenizer.encode(answer, eos=True).tolist()], dtype=np.int32), len(ids))

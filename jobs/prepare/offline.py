@@ -1,4 +1,4 @@
-"""That a host without a network finds everything: shown by loading all of it in a process that has none.
+"""Proves that hosts need no network, by loading everything in a process that cannot use one.
 
 Run as `python -m jobs.prepare.offline ANSWER.json`, with the question on standard input.
 """
@@ -31,18 +31,22 @@ _refused: list[str] = []  # what was asked of the network, in the process of the
 
 
 class _Question(Record):
+    """What the process is to load."""
+
     evaluation: dict[str, Any]
     prepared: Prepared
     cache: str
 
 
 class _Answer(Record):
+    """What the process found: problems; or the tasks, with what they read and give."""
+
     problems: tuple[str, ...] = ()
     tasks: tuple[PreparedTask, ...] = ()
 
 
 def prove(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> Prepared:
-    """`prepared` with what its tasks read and give, seen in a process without a network.
+    """Load everything in a process without a network; add to `prepared` what its tasks read and give.
 
     Raises:
         InputError: something is not there without a network, or does not fit.
@@ -70,7 +74,7 @@ def prove(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> Prep
 
 
 def environment(given: Mapping[str, str], cache: Path) -> dict[str, str]:
-    """Of a job on a host: libraries told to stay offline, no token, and proxies that lead nowhere."""
+    """A job's environment on a host: libraries stay offline, there is no token, proxies lead nowhere."""
     from jobs.attempt.measured import OFFLINE
 
     kept = {name: value for name, value in given.items() if name not in _LEFT_BEHIND}
@@ -79,7 +83,7 @@ def environment(given: Mapping[str, str], cache: Path) -> dict[str, str]:
 
 
 def loaded(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> tuple[PreparedTask, ...]:
-    """Load all as a job does; what the tasks read and give.
+    """Load everything as a job does; return the tasks with the files they read and the metrics they give.
 
     Raises:
         InputError: every problem found.
@@ -119,6 +123,17 @@ def loaded(evaluation: LitGPTEvaluation, prepared: Prepared, cache: Path) -> tup
 
 
 def _proven(task: Any, ready: PreparedTask, reads: int) -> PreparedTask:
+    """Load one task and try it; return it with the files it reads and the metrics it gives.
+
+    Args:
+        task: as the study has it.
+        ready: as it was prepared.
+        reads: tokens that the model reads at most.
+
+    Raises:
+        EvaluationFailed: it has a setting that is not supported, or wants more tokens than the model reads.
+        Exception: whatever it raises without a network.
+    """
     from jobs.inputs.manifest import thaw
     from jobs.prepare import rehearsal
     from jobs.tasks import suites as tasks
@@ -134,7 +149,11 @@ def _proven(task: Any, ready: PreparedTask, reads: int) -> PreparedTask:
 
 
 def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook: every connection and every name that Python's own sockets are asked for comes by."""
+    """An audit hook, called before Python's own sockets connect or look up a name.
+
+    Raises:
+        OSError: another host was asked for.
+    """
     if event == "socket.connect":
         address = arguments[1]
         host = str(address[0]) if isinstance(address, tuple) else ""  # else a path: a socket of this host
@@ -148,6 +167,7 @@ def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def main(answer: Path) -> None:
+    """Load what the question on standard input names, without a network; write what was found to `answer`."""
     question = _Question.model_validate_json(sys.stdin.read())
     sys.addaudithook(_refuse_the_network)
     evaluation = LitGPTEvaluation.model_validate(question.evaluation)

@@ -45,7 +45,7 @@ def prepare(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prepar
     Args:
         evaluation: the section, its paths absolute.
         cache: a directory that login and compute nodes share; made if it does not exist.
-        report: is told, line by line, what is done.
+        report: called with lines of text about what is done.
 
     Raises:
         InputError: every problem found, of model, data and tasks at once.
@@ -65,9 +65,10 @@ def prepare(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prepar
 
 @contextmanager
 def _alone(cache: Path, report: Report) -> Iterator[None]:
-    """One `prepare` at a time, so that the second finds what the first brought.
+    """Let one `prepare` work at a time, so that a second one finds what the first one brought.
 
-    Where a filesystem has no locks two may work at once: every file appears whole, the second only redoes.
+    Where a filesystem has no locks two may work at once. Every file appears whole, so the second only repeats
+    the work.
     """
     with (cache / "prepare.lock").open("a") as file:
         try:
@@ -81,6 +82,11 @@ def _alone(cache: Path, report: Report) -> Iterator[None]:
 
 
 def _prepared(evaluation: LitGPTEvaluation, cache: Path, report: Report) -> Prepared:
+    """Bring everything into the cache, prove that no network is needed, and write the manifest last.
+
+    Raises:
+        InputError: every problem found.
+    """
     os.environ.update(library_files(cache))
     made = demo.build(cache, report) if _wants_demo(evaluation) else None
     problems: list[str] = []
@@ -141,6 +147,7 @@ def _say_what_hosts_read(prepared: Prepared, cache: Path, report: Report) -> Non
 
 
 def _collected(problems: list[str], work: Callable[[], T]) -> T | None:
+    """The result of `work`; None if it failed for a reason that was added to `problems`."""
     try:
         return work()
     except InputError as error:
@@ -159,6 +166,12 @@ def _wants_demo(evaluation: LitGPTEvaluation) -> bool:
 
 
 def _model(evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, report: Report) -> Path:
+    """The directory of the model's checkpoint, which is fetched if need be, and checked.
+
+    Raises:
+        InputError: it cannot be fetched, or does not suit the evaluation.
+        OSError: the cache cannot be written.
+    """
     name = evaluation.model
     if name == DEMO:
         assert made is not None
@@ -166,7 +179,7 @@ def _model(evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, re
     elif Path(name).is_absolute():
         path = Path(name)
     else:
-        # The hub's library reads where its caches are as it is imported.
+        # Imported now: the hub's library reads where its caches are when it is imported.
         from jobs.checkpoints.from_hub import hub_checkpoint
 
         path = hub_checkpoint(name, cache, report)
@@ -180,6 +193,11 @@ def _model(evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, re
 def _task(
     task: LocalTask | StockTask | TaskFile, cache: Path, made: demo.Demo | None, report: Report
 ) -> PreparedTask:
+    """Bring a task and its data into the cache.
+
+    Raises:
+        InputError: there is no such task, or its data cannot be read or fetched.
+    """
     if isinstance(task, LocalTask):
         if task.file == DEMO:
             assert made is not None
@@ -202,6 +220,11 @@ def _task(
 def _tokenize(
     evaluation: LitGPTEvaluation, data: Sequence[Instruction], model: Path, cache: Path, report: Report
 ) -> None:
+    """Tokenize instructions, so that the cache holds the tokens.
+
+    Raises:
+        InputError: they are all too long to have anything to learn.
+    """
     samples = tokenized(
         data,
         model,
@@ -219,7 +242,7 @@ def _tokenize(
 
 
 def _model_digest(model: Path) -> str:
-    """Of the files that are small, and of the weights' size: their content is gigabytes."""
+    """A digest of the model's small files and of the size of its weights, whose content is gigabytes."""
     hashed = hashlib.sha256()
     for name in MODEL_FILES:
         if (model / name).is_file():

@@ -1,4 +1,4 @@
-"""Tasks rehearsed on a stand-in for the model: which files they read, which metrics they give."""
+"""Trial runs of tasks with a stand-in for the model: which files they read, and which metrics they give."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.tasks.writing import Writing
 
 
 class _StandIn(LM):  # type: ignore[misc]
-    """Has an answer at once to everything that the model can be asked."""
+    """Answers everything that lm-eval can ask a model, at once and always alike."""
 
     def __init__(self, reads: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _StandIn(LM):  # type: ignore[misc]
 
 
 def data_files(suite: Suite) -> list[Path]:
-    """Files of the shared cache that hold the data sets of the tasks; none of those made in memory."""
+    """The files of the shared cache that hold the tasks' data sets; those made in memory have none."""
     files = set()
     for task in suite.loaded["tasks"].values():
         splits: Any = getattr(task, "dataset", None)
@@ -48,11 +48,12 @@ def metrics(suite: Suite, *, reads: int, refused: Callable[[], bool] = lambda: F
     Args:
         suite: the tasks; of each the first document is scored.
         reads: tokens that the model reads at most.
-        refused: True once something was asked of the network.
+        refused: tells whether the task has tried to use the network.
 
     Raises:
-        EvaluationFailed: a task wants of the model what is not done here, or more than it reads.
-        Exception: any, if what it failed for is the network.
+        EvaluationFailed: a task has a setting that is not supported, or wants more tokens than the model
+            reads.
+        Exception: whatever the task raised after it had tried to use the network.
     """
     from lm_eval.evaluator import evaluate
 
@@ -70,7 +71,7 @@ def metrics(suite: Suite, *, reads: int, refused: Callable[[], bool] = lambda: F
     except Exception:
         if refused():
             raise
-        return ()  # the stand-in's answer is none that this task can score; a model's may be
+        return ()  # this task cannot score the stand-in's answer; it may well score a model's
     names = []
     for task, values in results["results"].items():
         for key, value in values.items():

@@ -18,7 +18,13 @@ Report = Callable[[str], None]
 def gather(
     evaluation: LitGPTEvaluation, cache: Path, made: demo.Demo | None, report: Report
 ) -> tuple[list[Instruction], list[Instruction], list[Path]]:
-    """Training and held-out instructions, each in line; and the user's files they came from.
+    """The training and the held-out instructions, in the order of use; and the user's files they came from.
+
+    Args:
+        evaluation: names the sources.
+        cache: the shared cache, for what is fetched.
+        made: the demo, if a source is the demo.
+        report: called with lines of text about what was found.
 
     Raises:
         InputError: every problem of every source.
@@ -58,6 +64,11 @@ def gather(
 
 
 def _read(key: str, name: str, cache: Path, made: demo.Demo | None) -> list[Instruction]:
+    """The instructions of one source, which the study names under `key`.
+
+    Raises:
+        InputError: there is no such source, or it cannot be read.
+    """
     if name == DEMO:
         assert made is not None
         return read_instructions(made.train)

@@ -17,10 +17,10 @@ _SUMS = {40: "git-sha1", 64: "sha256"}  # by the length of a blob's name, which 
 
 
 def prepared_stock_task(task: StockTask, cache: Path, report: Callable[[str], None]) -> PreparedTask:
-    """
+    """Fetch the data sets of a task that lm-eval ships.
+
     Raises:
-        InputError: lm-eval has no such task, it is scored in a way that is not had here, or its data cannot
-            be fetched.
+        InputError: lm-eval has no such task, it runs programs and must not, or its data cannot be fetched.
     """
     folders = stock_folders(task.name)
     suite = _loaded(task, folders, Path(library_files(cache)["HF_HUB_CACHE"]))
@@ -29,7 +29,19 @@ def prepared_stock_task(task: StockTask, cache: Path, report: Callable[[str], No
 
 
 def _loaded(task: StockTask, folders: list[str], blobs: Path) -> Suite:
-    """The library of data sets checks no content: an error page as long as the file would be one for good."""
+    """Load a task, which fetches its data sets, and check these.
+
+    The `datasets` library does not check content: without this, an error page as long as the file would be
+    kept.
+
+    Args:
+        task: the task.
+        folders: where lm-eval defines it.
+        blobs: the folder to which the Hugging Face hub's library fetches files.
+
+    Raises:
+        InputError: the task cannot be used, or its data cannot be fetched.
+    """
     from jobs.prepare.rehearsal import data_files
 
     problem = ""
@@ -54,7 +66,7 @@ def _loaded(task: StockTask, folders: list[str], blobs: Path) -> Suite:
 
 
 def _discard_damaged(blobs: Path) -> list[str]:
-    """Remove what does not have the checksum that its name says; the data sets it is of."""
+    """Remove files that do not have the checksum in their name; return the names of their data sets."""
     damaged = []
     for blob in sorted(blobs.glob("datasets--*/blobs/*")):
         if not (algorithm := _SUMS.get(len(blob.name))):
@@ -67,6 +79,7 @@ def _discard_damaged(blobs: Path) -> list[str]:
 
 
 def _problem(error: Exception) -> str:
+    """Why a data set could not be fetched and what to do, in one line without secrets."""
     text = f"{type(error).__name__}: {said(error)}"
     if any(word in text.lower() for word in ("gated", "401", "403", "authenticated")):
         remedy = f"accept its licence at its page under {endpoint()}/datasets, and set HF_TOKEN"

@@ -1,4 +1,4 @@
-"""A task of the user's own in lm-eval's YAML, over files of their own: frozen with them for the hosts."""
+"""A user's own task in lm-eval's YAML, with its data files: both are copied into the cache for the hosts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _READERS = ("json", "csv", "parquet", "text")  # of the `datasets` library, for 
 
 
 def freeze_task(task: TaskFile, cache: Path) -> PreparedTask:
-    """Copy the task and its data into `cache` under the names of their content.
+    """Copy the task and its data into `cache`, under names that are digests of their content.
 
     Raises:
-        InputError: the file is no task, or reads what is not there.
+        InputError: the file is no task that can be used, or a data file does not exist.
     """
     content, files = _read(task)
     frozen = {split: str(_frozen(file, cache)) for split, file in files.items()}
@@ -38,13 +38,17 @@ def sources(task: TaskFile) -> list[Path]:
     """The user's files that the task is made of.
 
     Raises:
-        InputError: as `freeze_task`.
+        InputError: the file is no task that can be used, or a data file does not exist.
     """
     return [Path(task.yaml), *_read(task)[1].values()]
 
 
 def _read(task: TaskFile) -> tuple[dict[str, Any], dict[str, Path]]:
-    """What the YAML holds; and split -> file of its data."""
+    """The content of the YAML file, and the data file of each split.
+
+    Raises:
+        InputError: the file is no task that can be used, or a data file does not exist.
+    """
     path = Path(task.yaml)
     where = f"tasks: {task.name!r}: {path}"
     content = _content(path, where)
@@ -67,6 +71,11 @@ def _read(task: TaskFile) -> tuple[dict[str, Any], dict[str, Path]]:
 
 
 def _content(path: Path, where: str) -> dict[str, Any]:
+    """The content of a YAML file; `where` begins the messages.
+
+    Raises:
+        InputError: it cannot be read, or includes another file.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -81,6 +90,7 @@ def _content(path: Path, where: str) -> dict[str, Any]:
 
 
 def _frozen(file: Path, cache: Path) -> Path:
+    """A copy of a file in `cache`, named by the SHA-256 of its content."""
     content = file.read_bytes()
     frozen = cache / "data" / f"{hashlib.sha256(content).hexdigest()}{file.suffix}"
     if not frozen.is_file():

@@ -1,8 +1,7 @@
 """The job of `orchestrator doctor --submit`: it writes what its host is like, for the login node to read.
 
 Both sides exchange a few files: `ping-0.json` from the host, `pong-0.json` in answer, and so on. From the
-    four
-times of each exchange the login node computes how late files show and how far the clocks are apart (see
+four times of each exchange the login node computes how late files show and how far the clocks are apart (see
 `orchestrator.doctor.host.Delays`).
 """
 
@@ -102,7 +101,7 @@ def _lock_is_seen(path: Path) -> bool | None:
 
 
 def _environment() -> dict[str, str]:
-    """Variables that change what evaluations do; the value of one that may hold a secret is given as "set"."""
+    """Variables that change what evaluations do; those that may hold a secret have the value "set"."""
     told = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)}
     return {name: "set" if re.search("proxy|TOKEN|KEY", name) else value for name, value in told.items()}
 

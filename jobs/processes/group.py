@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 T = TypeVar("T")
-_PATIENCE = timedelta(minutes=30)  # hosts differ in how fast they read a model
+_PATIENCE = timedelta(minutes=30)  # for the slowest process: hosts differ in how fast they read a model
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Group:
     Attributes:
         rank: of this process; 0 leads: it keeps states and gives the result.
         size: how many there are.
-        place: this process's device; None: not yet looked for.
+        place: this process's device; None: not yet chosen.
         lockstep: all must call the model equally often.
     """
 
@@ -32,14 +32,19 @@ class Group:
 
     @property
     def leads(self) -> bool:
+        """True if this process is the leader."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """The items of this process: every one is some process's, and sorted ones are dealt out evenly."""
+        """The items for this process: each item is for one process, and sorted ones are divided evenly."""
         return list(items[self.rank :: self.size])
 
     def padded(self, batches: Sequence[T], spare: T) -> list[tuple[T, bool]]:
-        """Batches for the model, and whether they count: as many on every process, if need be."""
+        """The batches of this process, and True for each.
+
+        In lockstep `spare` follows, with False, until all processes have equally many: the model must be
+        called with it, and the result ignored.
+        """
         most = max(self.gathered(len(batches))) if self.lockstep else len(batches)
         return [(batch, True) for batch in batches] + [(spare, False)] * (most - len(batches))
 

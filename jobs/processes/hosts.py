@@ -13,10 +13,12 @@ from pathlib import Path
 from jobs.attempt.failure import EvaluationFailed
 from orchestrator.contract.result import Failure
 
-# What a step of the same job must not take over from the step that this process is in.
+# Beginnings of the names of variables that describe the SLURM step of this process: another step of the job
+# must not inherit them …
 _STEPS_OWN = ("SLURM_", "SRUN_", "SUBMITIT_")
+# … except these, which describe the job.
 _JOBS_OWN = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTERS", "SLURM_ARRAY_", "SLURM_SUBMIT_")
-# What is each host's own, or of the connection.
+# Beginnings of the names of variables that each host, or the connection to it, sets itself: not passed on.
 _HOSTS_OWN = ("CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HOSTNAME", "SSH_", "TMPDIR", "XDG_RUNTIME_DIR")
 _OARSH = (
     "oarsh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20",
@@ -26,12 +28,12 @@ _OARSH = (
 
 @dataclass(frozen=True)
 class Launcher:
-    """A process of this host that stands for one rank, or with srun for all: its end is theirs.
+    """A command on this host that starts one rank, or with srun all of them, and ends when they do.
 
     Attributes:
-        rank: None: all.
-        host: "" where the launcher itself tells.
-        environment: its own; None: this process's.
+        rank: the rank; None: all.
+        host: where it runs; "" where the messages of the command name it.
+        environment: of the command; None: this process's.
     """
 
     argv: tuple[str, ...]
@@ -45,8 +47,8 @@ class Layout:
     """Where the ranks of one command run.
 
     Attributes:
-        address: of the first host, as the others find it.
-        remote: what ranks on other hosts need of this process's environment and do not get by themselves.
+        address: name or address under which the other hosts find the first one.
+        remote: variables of this process's environment that ranks on other hosts do not get by themselves.
     """
 
     launchers: tuple[Launcher, ...]
@@ -58,7 +60,7 @@ def layout(hosts: int, per_host: int, program: Sequence[str]) -> Layout:
     """How to run `program` (to which RANK and LOCAL_RANK are added) `per_host` times on each of the hosts.
 
     Raises:
-        EvaluationFailed: this job has not so many hosts, or the first one has no name.
+        EvaluationFailed: this job has fewer hosts, or the first one has no name that can be resolved.
     """
     here = [
         Launcher((*program, str(rank), str(rank)), rank, socket.gethostname()) for rank in range(per_host)
@@ -86,14 +88,17 @@ def layout(hosts: int, per_host: int, program: Sequence[str]) -> Layout:
 
 
 def oar_hosts(environment: Mapping[str, str]) -> list[str]:
-    """Hosts of this OAR job, the one that runs it first; its node file has a line per core."""
+    """The hosts of this OAR job, beginning with the one that its script runs on; empty outside OAR.
+
+    OAR lists them in a file with a line for each core.
+    """
     path = environment.get("OAR_NODEFILE") or environment.get("OAR_NODE_FILE")
     lines = Path(path).read_text(encoding="utf-8").split() if path else []
     return list(dict.fromkeys(lines))
 
 
 def oarsh_argv(host: str, program: Sequence[str], rank: int, local_rank: int) -> tuple[str, ...]:
-    """The remote shell reads one line."""
+    """The command that starts a rank on `host`; quoted, as the shell there reads it as one line."""
     return (*_OARSH, host, shlex.join([*program, str(rank), str(local_rank)]))
 
 
@@ -110,7 +115,7 @@ def free_port() -> int:
 
 
 def _srun(hosts: int, per_host: int, program: Sequence[str]) -> Launcher:
-    """One step over all hosts. It shares cores, memory and GPUs with the step that this process is."""
+    """One SLURM step over all hosts, which shares cores, memory and GPUs with the step of this process."""
     argv = (
         "srun", "--overlap", "--overcommit", "--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=1",
         f"--nodes={hosts}", f"--ntasks={hosts * per_host}", f"--ntasks-per-node={per_host}",
@@ -124,7 +129,11 @@ def _srun(hosts: int, per_host: int, program: Sequence[str]) -> Launcher:
 
 
 def _resolvable(name: str | None) -> str:
-    """The first of this host's names that has an address."""
+    """The first of this host's names that has an address: `name`, or what the system calls it.
+
+    Raises:
+        EvaluationFailed: none of them has one.
+    """
     names = [one for one in (name, socket.gethostname(), socket.getfqdn()) if one]
     for one in names:
         try:

@@ -1,8 +1,8 @@
 """A program as several processes: one per GPU, on every host of the job.
 
 Each gets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them;
-rank 0 writes the metrics. What rank N says is in ranks/N.log of the attempt's directory. The first that fails
-ends all.
+rank 0 writes the metrics. The output of rank N is in ranks/N.log of the attempt's directory. When a rank
+fails, all others are ended.
 """
 
 from __future__ import annotations
@@ -34,20 +34,22 @@ from orchestrator.contract.result import Failure
 
 _PROCESS = str(Path(__file__).with_name("process.py"))
 FOLDER = "ranks"  # in the attempt's directory
-_LATE_S = 3.0  # after the ranks' own grace, for their reports to come
+_LATE_S = 3.0  # seconds after the ranks' own grace_s, for their reports to come
 _SRUN = re.compile(r"srun: error: (?P<host>\S+): tasks? (?P<rank>\d+)[\d,-]*: (?P<how>.+)")
 _NODE_FAILURE = re.compile(r"Node failure on (?P<host>\S+)")
 
 
 @dataclass(frozen=True)
 class End:
-    """How a rank ended, as it or its launcher told.
+    """How a rank ended, as it or its launcher reported.
 
     Attributes:
-        rank: None: all of them, or not known.
-        code: as subprocess gives it; None if only words are known.
-        how: those words.
-        said: the program's last words.
+        rank: the rank; None: all of them, or not known.
+        host: where it ran.
+        code: exit status, negative for a signal; None if there is only a text.
+        how: that text.
+        said: the last lines that the program wrote.
+        failure: the class of the failure, if it is known.
     """
 
     rank: int | None
@@ -60,13 +62,13 @@ class End:
 
 @dataclass
 class _Story:
-    """What was told so far."""
+    """What launchers and ranks have reported so far."""
 
-    failed: list[End] = field(default_factory=list)  # in the order of the telling
+    failed: list[End] = field(default_factory=list)  # in the order of the reports
     reports: dict[int, End] = field(default_factory=dict)  # of ranks, by themselves
 
     def hear(self, line: str) -> None:
-        """Take in a line of a launcher."""
+        """Take in a line that a launcher wrote."""
         if line.startswith(MARK):
             told = json.loads(line.removeprefix(MARK))
             unstarted, said = told.get("unstarted"), " | ".join(told.get("said", ()))
@@ -84,8 +86,9 @@ class _Story:
             self.failed.append(End(None, found["host"], how="the host died", failure=Failure.HOST_FAULT))
 
     def first(self) -> End:
+        """The first failure, by the report of the rank itself if there is one."""
         end = self.failed[0]
-        # The launcher may be quicker to tell that a rank failed; the rank itself knows more.
+        # The launcher may be quicker to report that a rank failed; the rank's own report says more.
         return end if end.rank is None else self.reports.get(end.rank, end)
 
 
@@ -99,7 +102,7 @@ def run_all(
         shape: hosts, and ranks on each.
         directory: of the attempt.
         interruption: looked for all the time.
-        grace_s: what a rank has from being told to end to being killed.
+        grace_s: seconds that a rank has from being told to end to being killed.
 
     Returns:
         How the first rank that failed ended; None if none did.
@@ -134,6 +137,7 @@ def run_all(
 
 
 def _watched(launchers: tuple[Launcher, ...], grace_s: float, interruption: Interruption) -> End | None:
+    """Start all launchers and wait for their end; parameters, result and errors are as those of `run_all`."""
     events: queue.Queue[tuple[int, str | None]] = queue.Queue()
     processes: list[subprocess.Popen[str]] = []
     story, open_ = _Story(), set[int]()
@@ -147,7 +151,7 @@ def _watched(launchers: tuple[Launcher, ...], grace_s: float, interruption: Inte
                 interruption.check()
                 _take(events, open_, processes, launchers, story)
         finally:
-            if open_:  # one has failed, or all are to end: they are told, and may still say something
+            if open_:  # one has failed, or all are to end: they are told to, and may still report
                 _end(processes)
             deadline = time.monotonic() + grace_s + _LATE_S
             while open_ and time.monotonic() < deadline:
@@ -156,7 +160,7 @@ def _watched(launchers: tuple[Launcher, ...], grace_s: float, interruption: Inte
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):  # SIGTERM makes srun kill its step
             _signal(processes, number)
-        end_children(0.0)  # orphans of a watcher that was killed
+        end_children(0.0)  # orphans of a `process.py` that was killed
 
 
 def _take(
@@ -166,7 +170,7 @@ def _take(
     launchers: tuple[Launcher, ...],
     story: _Story,
 ) -> None:
-    """Take in what comes next, if it comes soon."""
+    """Take in the next line or end of a launcher, if it comes within 0.2 s."""
     with suppress(queue.Empty):
         number, line = events.get(timeout=0.2)
         if line is not None:
@@ -179,7 +183,7 @@ def _take(
 
 
 def _silent_end(launcher: Launcher, code: int) -> End:
-    """Of a launcher that failed without any rank's word."""
+    """How a launcher failed before any rank reported a failure."""
     if launcher.argv[0] == "oarsh" and code == 255:
         how = "the connection to its host broke"
         return End(launcher.rank, launcher.host, how=how, failure=Failure.HOST_FAULT)
@@ -188,6 +192,11 @@ def _silent_end(launcher: Launcher, code: int) -> End:
 
 
 def _started(launcher: Launcher) -> subprocess.Popen[str]:
+    """Start a launcher.
+
+    Raises:
+        EvaluationFailed: its program is not on PATH.
+    """
     try:
         return subprocess.Popen(
             launcher.argv,
@@ -207,6 +216,7 @@ def _started(launcher: Launcher) -> subprocess.Popen[str]:
 
 
 def _read(number: int, process: subprocess.Popen[str], events: queue.Queue[tuple[int, str | None]]) -> None:
+    """Put every line that launcher `number` writes into `events`, and None at its end."""
     assert process.stdout is not None
     for line in process.stdout:
         events.put((number, line.rstrip("\n")))
@@ -214,7 +224,7 @@ def _read(number: int, process: subprocess.Popen[str], events: queue.Queue[tuple
 
 
 def _end(processes: list[subprocess.Popen[str]]) -> None:
-    """Tell every rank to end: the end of its stdin."""
+    """Tell every rank to end, by closing its stdin."""
     for process in processes:
         assert process.stdin is not None
         with suppress(OSError):
@@ -222,6 +232,7 @@ def _end(processes: list[subprocess.Popen[str]]) -> None:
 
 
 def _signal(processes: list[subprocess.Popen[str]], number: signal.Signals) -> None:
+    """Send a signal to the process groups of the launchers that still run, and wait for a moment."""
     alive = [process for process in processes if process.poll() is None]
     for process in alive:
         with suppress(ProcessLookupError):
@@ -232,7 +243,7 @@ def _signal(processes: list[subprocess.Popen[str]], number: signal.Signals) -> N
 
 
 def why(what: str, end: End) -> EvaluationFailed:
-    """The failure of `what`, run as several processes, one of which ended so."""
+    """The error for `what`, which ran as several processes, one of which ended as `end` says."""
     who = "its launcher" if end.rank is None else f"rank {end.rank}"
     text = f"{what}: {who} on {end.host} "
     said = end.said or "nothing"
@@ -246,11 +257,12 @@ def why(what: str, end: End) -> EvaluationFailed:
 
 @dataclass(frozen=True)
 class Call:
-    """The command as it is run.
+    """A command to run, as one process or several.
 
     Attributes:
-        copy: name of this process among those that run the attempt.
-        variables: what the environment gets beside.
+        copy: name of the process that runs it (`jobs.attempt.directory.copy_name`).
+        argv: program and arguments.
+        variables: what is added to the environment.
         output: where it writes its metrics.
     """
 

@@ -1,11 +1,12 @@
 """One process of a command that runs as several: started, watched, and never left behind.
 
 Run by its path as `process.py SPEC.json [RANK LOCAL_RANK]`, on any host; under srun the numbers are SLURM's.
-The leader (`launch.py`) holds this process's stdin open, through srun or ssh too: its end says that the
-leader died or wants the rank to end. What the program writes goes to RANK.log; how it ended is one line of
-JSON on stdout.
+The leader (`launch.py`) holds this process's stdin open, through srun or ssh too. If it is closed, the leader
+has died or wants the rank to end. What the program writes goes to RANK.log; how it ended is reported as one
+line of JSON on stdout.
 
-Imports nothing of ours: on another host only the interpreter and this file are sure to be found.
+Imports no other module of this project: on another host only the interpreter, with its packages, and this
+file are sure to be found.
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ from typing import Any
 
 import psutil
 
-MARK = "orchestrator-rank "  # before the line that tells the end
+MARK = "orchestrator-rank "  # at the beginning of the line that reports the end
 _LAST_LINES = 12
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 _TOLD = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(spec: dict[str, Any], rank: int, local_rank: int) -> int:
-    """Run the program of `spec` as this rank; its exit status as a shell gives it."""
+    """Run the program of `spec` as this rank; return its exit status, as a shell gives it.
+
+    Args:
+        spec: what `launch.run_all` wrote to SPEC.json.
+        rank: among all processes.
+        local_rank: among those of this host.
+    """
     prctl = ctypes.CDLL(None).prctl
-    prctl(PR_SET_CHILD_SUBREAPER, 1)  # what the program leaves running is ours to end
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # what the program leaves running becomes a child, to be ended
     wake = os.pipe()
     os.set_blocking(wake[1], False)
     signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
@@ -63,7 +70,7 @@ def main(spec: dict[str, Any], rank: int, local_rank: int) -> int:
 
 
 def _watched(program: subprocess.Popen[bytes], wake: int, grace_s: float) -> bool:
-    """Wait for the program's end; True if it was told to end. Nothing of it is left."""
+    """Wait for the program's end, and kill what it leaves running; True if it was told to end."""
     told, kill_at, sources = False, float("inf"), [wake, 0]
     while program.poll() is None:
         left = None if kill_at == float("inf") else max(0.0, kill_at - time.monotonic())
@@ -93,6 +100,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _last_lines(log: Path) -> list[str]:
+    """The last lines of the log that are not empty."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         text = file.read().decode(errors="replace")
@@ -100,6 +108,7 @@ def _last_lines(log: Path) -> list[str]:
 
 
 def _told(report: dict[str, Any]) -> int:
+    """Report the end to the leader; return the exit status, as a shell gives it."""
     with suppress(OSError):  # the leader is gone
         print(MARK + json.dumps(report), flush=True)
     code: int = report["code"]
@@ -107,7 +116,7 @@ def _told(report: dict[str, Any]) -> int:
 
 
 def _nothing(_number: int, _frame: object) -> None:
-    """Wakes `select` through the wake-up descriptor."""
+    """Does nothing: the signal wakes `select` through the wake-up descriptor."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""In place of `evaluate.load("code_eval")`: that is fetched from the hub, and runs programs as they are."""
+"""Replaces the metric `evaluate.load("code_eval")`, which is fetched from the hub and has no sandbox."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ FOLDERS = ("humaneval", "humaneval_infilling", "mbpp")
 
 
 class CodeEval:
-    """pass@k of programs, each judged in the sandbox."""
+    """The metric pass@k: the share of problems that at least one of k programs solves, run in the sandbox.
+
+    Attributes:
+        running: False: programs are not run, and count as failed.
+    """
 
     def __init__(self) -> None:
-        self.running = False  # lm-eval's modules try it as they are loaded, on login nodes too
+        self.running = False  # lm-eval's modules try the metric when imported, on login nodes too
 
     def compute(
         self, references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int]
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        """`pass@k` -> mean over problems; and nothing more, for nobody reads it.
+        """Compute pass@k for several k.
 
         Args:
-            references: the tests of each problem.
-            predictions: programs for each problem.
-            k: of how many one has to pass.
+            references: the test program of each problem.
+            predictions: the programs for each problem.
+            k: numbers of programs of which one has to pass; left out if a problem has fewer programs.
+
+        Returns:
+            The mean of each "pass@k" over the problems; and nothing in place of details, which nobody reads.
 
         Raises:
-            EvaluationFailed: this host cannot wall a program in.
+            EvaluationFailed: this host cannot make the sandbox.
         """
         counts = [
             (
@@ -48,7 +55,10 @@ class CodeEval:
 
 
 def pass_at(k: int, n: int, right: int) -> float:
-    """Probability that of `k` drawn from `n` programs, `right` of which pass, one does (Chen 2021, eq. 1)."""
+    """The probability that at least one of `k` programs passes, drawn from `n` of which `right` pass.
+
+    Chen et al. 2021, arXiv 2107.03374, eq. 1.
+    """
     return 1 - math.comb(n - right, k) / math.comb(n, k)
 
 
@@ -57,7 +67,7 @@ CODE_EVAL = CodeEval()
 
 @contextmanager
 def in_place() -> Iterator[None]:
-    """Within, what lm-eval's modules load under the name is ours."""
+    """Inside, `evaluate.load("code_eval")` gives `CODE_EVAL`."""
     import evaluate
 
     shipped = evaluate.load
@@ -71,7 +81,7 @@ def in_place() -> Iterator[None]:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Within, programs are run."""
+    """Inside, `CODE_EVAL` runs programs."""
     CODE_EVAL.running = True
     try:
         yield

@@ -1,7 +1,8 @@
-"""Text that a model writes: prompts of different lengths side by side, token by token.
+"""Text that a model writes: prompts of different lengths in one batch, token by token.
 
-A batch is padded to the right. What padding leaves in the cache of keys and values lies behind the row's own
-positions: it is overwritten before the mask lets anything see it, so no row's text depends on its batch.
+A batch is padded on the right. The keys and values that padding leaves in the cache are at positions that the
+row has not reached yet: they are overwritten before the attention mask lets the row see them, so no text
+depends on the rest of its batch.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from jobs.attempt.failure import diverged
 from jobs.model.head import head_at
 from jobs.processes.group import ALONE, Group
 
-_CACHE_BYTES = {"cpu": 2**28, "cuda": 2**32}
-_ROWS = 128
+_CACHE_BYTES = {"cpu": 2**28, "cuda": 2**32}  # of keys and values at most
+_ROWS = 128  # of a batch at most
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """
+    """A prompt, and how text is written after it.
+
     Attributes:
-        ids: of the prompt; with `longest` more they fit the model's context.
+        ids: tokens of the prompt; with `longest` more they must fit into the model's context.
         longest: tokens to write at most.
         stop: texts that end what is written.
         temperature: 0: always the likeliest token.
@@ -53,7 +55,19 @@ def generate(
     group: Group = ALONE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[list[int]]:
-    """What the model writes after each prompt: tokens, the end-of-text token left out.
+    """Write text after each prompt.
+
+    Args:
+        model: the model.
+        prompts: those of this process.
+        eos: id of the end-of-text token.
+        decode: gives the text of tokens, in which the texts that end it are looked for.
+        place: this process's device.
+        group: the processes that work on the trial.
+        progress: called with a line of text after each batch.
+
+    Returns:
+        The tokens written after each prompt, without the end-of-text token.
 
     Raises:
         EvaluationFailed: a logit is not finite.
@@ -75,7 +89,7 @@ def generate(
 
 
 def _batches(model: GPT, prompts: Sequence[Prompt], place: torch.device) -> Iterator[list[int]]:
-    """Indices of prompts, the longest first, as many at once as the cache may take."""
+    """Yield batches of prompts, as indices: longest first, as many as `_CACHE_BYTES` and `_ROWS` allow."""
     config = model.config
     each = 2 * config.n_layer * (config.n_query_groups or config.n_head) * (config.head_size or 0)
     tokens = _CACHE_BYTES.get(place.type, _CACHE_BYTES["cpu"]) // (each * _dtype(model).itemsize)
@@ -100,6 +114,7 @@ def _written(
     place: torch.device,
     group: Group,
 ) -> list[list[int]]:
+    """The tokens written after each prompt of one batch; the parameters are those of `generate`."""
     lengths = torch.tensor([len(prompt.ids) for prompt in prompts])
     widest, steps = int(lengths.max()), max(prompt.longest for prompt in prompts)
     ids = torch.zeros(len(prompts), widest, dtype=torch.int64)
@@ -139,12 +154,16 @@ def _written(
 
 
 def _drawn(logits: torch.Tensor, prompt: Prompt, generator: torch.Generator) -> int:
-    """A token drawn from `logits` (vocabulary,)."""
+    """A token drawn from `logits` (vocabulary,).
+
+    Top-k sampling is that of Fan et al. 2018 (arXiv 1805.04833), top-p that of Holtzman et al. 2020 (arXiv
+    1904.09751).
+    """
     logits = logits / prompt.temperature
     if prompt.top_k:
         logits[logits < logits.topk(min(prompt.top_k, len(logits))).values[-1]] = -torch.inf
     probabilities, order = logits.softmax(dim=-1).sort(descending=True)
-    # The first is always among them.
+    # The likeliest token is always kept.
     probabilities[probabilities.cumsum(dim=-1) - probabilities >= prompt.top_p] = 0
     return int(order[torch.multinomial(probabilities, 1, generator=generator)])
 

@@ -1,4 +1,4 @@
-"""Our model in memory as lm-eval sees one: log-likelihoods of texts, and texts that it writes."""
+"""A LitGPT model in memory behind lm-eval's interface: log-likelihoods of texts, and texts that it writes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,24 @@ from jobs.tasks.writing import Writing
 _LOGITS = 2**27  # elements at once: 512 MiB in fp32
 _TOKENS = {"cpu": 2048, "cuda": 16384}  # in a batch
 
+# Context and continuation: both as text, then the tokens of each.
 Request = tuple[tuple[str, str], list[int], list[int]]
 
 
 def tokens_at_once(place: torch.device, vocabulary: int = 0) -> int:
-    """Padded tokens of a batch; with `vocabulary`, of one whose every position gets its logits."""
+    """The largest number of padded tokens in a batch.
+
+    Args:
+        place: the device.
+        vocabulary: size of the vocabulary, for batches with logits at every position; 0: at few positions
+            only.
+    """
     tokens = _TOKENS.get(place.type, _TOKENS["cpu"])
     return min(tokens, max(1, _LOGITS // vocabulary)) if vocabulary else tokens
 
 
 class LitGPTModel(TemplateLM):  # type: ignore[misc]
-    """Scores continuations with a LitGPT model, and writes them."""
+    """Scores continuations of texts with a LitGPT model, and writes them."""
 
     def __init__(
         self,
@@ -53,37 +60,50 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         self._begins = _begins_texts(tokenizer)
 
     def alone(self) -> LitGPTModel:
-        """The same model, by this process alone."""
+        """The same model, for use by this process alone."""
         return LitGPTModel(self._model, self._tokenizer, self._device, self._progress)
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Numbers of all processes, one behind the other."""
+        """The numbers of all processes, flattened and in the order of their ranks: (n,), on the CPU."""
         return torch.cat([one.reshape(-1) for one in self.group.gathered(tensor.cpu())])
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
-        """What each process gave; None where `dst` is another."""
+        """On the process of rank `dst`: what each process gave, in the order of ranks; on others None."""
         found = self.group.gathered(obj)
         return found if self.group.rank == dst else None
 
     def barrier(self) -> None:
+        """Wait until all processes have called this."""
         self.group.gathered(None)
 
     @property
     def eot_token_id(self) -> int:
+        """Id of the end-of-text token; 0 if the tokenizer names none."""
         return int(self._tokenizer.eos_id or 0)
 
     @property
     def prefix_token_id(self) -> int:
+        """Id of the token that stands for an empty context: begin-of-text, or else end-of-text."""
         bos = self._tokenizer.bos_id
         return self.eot_token_id if bos is None else int(bos)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """The tokens of a text, with the begin-of-text token if the texts of the model begin with it.
+
+        Args:
+            string: the text.
+            add_special_tokens: False: without that token in any case.
+            **_: further settings of lm-eval, which are ignored.
+        """
         bos = self._begins and add_special_tokens is not False
         ids: list[int] = self._tokenizer.encode(string, bos=bos).tolist()
         return ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """Of each continuation after its context, in tokens as lm-eval cuts them; without its bars."""
+        """Log-likelihood of each continuation after its context, and whether greedy decoding gives it.
+
+        lm-eval's own method makes the tokens; only its progress bars are switched off here.
+        """
         found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
         return found
 
@@ -113,6 +133,15 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
     def _scored(
         self, batch: list[tuple[tuple[int, ...], list[int]]], requests: list[Request]
     ) -> list[tuple[int, tuple[float, bool]]]:
+        """The scores of one batch.
+
+        Args:
+            batch: rows of input tokens, each with the indices of the requests that it answers.
+            requests: all of them.
+
+        Returns:
+            For each request of the batch its index, log-likelihood, and whether greedy decoding gives it.
+        """
         lengths = [min(max(len(requests[i][2]) for i in which), len(row)) for row, which in batch]
         ids = torch.zeros(len(batch), max(len(row) for row, _ in batch), dtype=torch.int64)
         for number, (row, _) in enumerate(batch):
@@ -149,7 +178,7 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         return logits.float()
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002
-        """Log-likelihood of each whole text, read through windows of the model's context."""
+        """Log-likelihood of each whole text, read in consecutive windows as long as the model's context."""
         windows: list[Request] = []
         owners: list[int] = []
         for number, request in enumerate(requests):
@@ -188,14 +217,16 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         return [postprocess_generated_text(text, list(prompt.stop), None) for text, prompt in pairs]
 
     def _prompt(self, context: str, asked: dict[str, Any], draw: int = 0) -> Prompt:
-        """
+        """The prompt of one request.
+
         Args:
-            context: what goes before.
-            asked: settings of the task.
-            draw: how many texts after the same context came before this one.
+            context: the text to go on from; its beginning is cut off if it is too long.
+            asked: settings of the task for writing.
+            draw: how many requests with the same context came before; each has a seed of its own.
 
         Raises:
-            EvaluationFailed: the task wants what is not done here.
+            EvaluationFailed: the task has a setting that is not supported, or wants more tokens than the
+                model reads.
         """
         how = Writing.of(asked, self._longest)
         named = f"{draw}:{context}" if draw else context
@@ -209,10 +240,10 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
 
 
 def _begins_texts(tokenizer: Tokenizer) -> bool:
-    """True if a text to score begins with the special token, as for lm-eval's Hugging Face model.
+    """True if a text to score begins with the begin-of-text token, as with lm-eval's Hugging Face model.
 
-    There tokenizer.json alone says so, whatever tokenizer_config.json asks for. LitGPT cuts off what it puts
-    there, unless tokenizer_config.json or the model's name asks for it.
+    There tokenizer.json alone decides, whatever tokenizer_config.json says. LitGPT removes the token that
+    tokenizer.json adds, unless tokenizer_config.json or the model's name asks for it.
     """
     if tokenizer.backend != "huggingface":
         return bool(tokenizer.use_bos)

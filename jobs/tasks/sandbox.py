@@ -1,4 +1,4 @@
-"""Programs that a model wrote, executed: each in a process of its own, which `sandbox_child` walls in."""
+"""Runs programs that a model wrote, each in a process of its own, in the sandbox of `sandbox_child`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jobs.attempt.failure import EvaluationFailed, one_line
 from jobs.tasks import sandbox_child
 from orchestrator.contract.result import Failure
 
-SECONDS = 3  # of a processor, as in the published harness; not of a clock, which a busy host would stretch
-_PATIENCE = 10  # seconds of a clock for each: a program may also wait
+SECONDS = 3  # of processor time. HumanEval's harness allows as many of elapsed time, too few on a busy host
+_PATIENCE = 10  # elapsed seconds for each of these: a program may also wait
 
 
 def passes(program: str, seconds: int = SECONDS) -> bool:
     """True if `program` (Python) runs to its end, within `seconds` of processor time.
 
     Raises:
-        EvaluationFailed: this host cannot wall a program in.
+        EvaluationFailed: this host cannot make the sandbox.
     """
     word = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="orchestrator-sandbox-") as folder:
@@ -47,9 +47,10 @@ def passes(program: str, seconds: int = SECONDS) -> bool:
 
 
 def require() -> None:
-    """
+    """Check that the sandbox works on this host.
+
     Raises:
-        EvaluationFailed: this host cannot wall a program in.
+        EvaluationFailed: it does not.
     """
     if not passes(""):
         raise EvaluationFailed(Failure.HOST_FAULT, "the sandbox fails a program that does nothing")

@@ -1,4 +1,4 @@
-"""What a model is worth: its loss on held-out instructions, and its scores on tasks."""
+"""Measures a model: its loss on held-out instructions, and its scores on tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BOOTSTRAPS = 1000  # for the few metrics whose standard error has no formula
 
 
 def mean(values: Sequence[float]) -> Metric:
-    """Mean with its standard error."""
+    """The mean of `values` with its standard error, s / √n; without one for a single value."""
     stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return Metric(value=statistics.fmean(values), stderr=stderr, n=len(values))
 
@@ -35,7 +35,7 @@ def validation_loss(
     progress: Callable[[str], None] = lambda _: None,
     group: Group = ALONE,
 ) -> Metric:
-    """Mean over documents of each one's mean loss over its tokens; each process of `group` takes some.
+    """The mean over `samples` of each one's mean loss (nats per token), computed by all processes of `group`.
 
     Raises:
         EvaluationFailed: a loss is not finite, or there is no document.
@@ -62,18 +62,21 @@ def validation_loss(
 
 
 def task_scores(model: LitGPTModel, suites: Iterable[Suite]) -> dict[str, Metric]:
-    """`task/metric` -> value, for every task and group of `suites`; where others lead, nothing.
+    """The metrics of every task and group of tasks in `suites`, by their names "task/metric".
+
+    They are returned on the leader of the model's group of processes; on the others the result is empty.
 
     Raises:
-        EvaluationFailed: a score is not finite.
+        EvaluationFailed: a score is not finite; or the model is sharded, and a task has fewer documents than
+            there are processes.
     """
-    # `simple_evaluate` would add a survey of the machine by a dozen child processes; this is what it calls.
+    # lm-eval's `simple_evaluate` calls this too, but also examines the machine with a dozen child processes.
     from lm_eval.evaluator import evaluate
 
     metrics: dict[str, Metric] = {}
     for suite in suites:
         chosen, scorer = suite.chosen(), model
-        if (fewest := min(map(len, chosen.values()))) < model.world_size:  # lm-eval wants one for each
+        if (fewest := min(map(len, chosen.values()))) < model.world_size:  # lm-eval needs one for each
             if model.group.lockstep:
                 raise EvaluationFailed(
                     Failure.BAD_DATA,
@@ -89,7 +92,7 @@ def task_scores(model: LitGPTModel, suites: Iterable[Suite]) -> dict[str, Metric
             samples=chosen,
             bootstrap_iters=_BOOTSTRAPS,
             log_samples=False,
-            confirm_run_unsafe_code=True,  # of `stock_suite`, which lets only those in that are asked for
+            confirm_run_unsafe_code=True,  # `stock_suite` refuses tasks that may not run it
         )
         if results is not None:
             metrics |= _metrics(results, {name: len(documents) for name, documents in chosen.items()})
@@ -97,6 +100,15 @@ def task_scores(model: LitGPTModel, suites: Iterable[Suite]) -> dict[str, Metric
 
 
 def _metrics(results: dict[str, Any], counts: dict[str, int]) -> dict[str, Metric]:
+    """lm-eval's results as metrics, named "task/metric", or "task/metric,filter" if a filter was applied.
+
+    Args:
+        results: as lm-eval's `evaluate` returns them.
+        counts: the number of documents of each task.
+
+    Raises:
+        EvaluationFailed: a score is not finite.
+    """
     metrics = {}
     for task, values in results["results"].items():
         for key, value in values.items():

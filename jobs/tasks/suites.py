@@ -1,4 +1,4 @@
-"""Tasks as lm-eval wants them: a user's JSONL file, or a task that lm-eval ships."""
+"""Tasks in the form that lm-eval runs: from a user's JSONL or YAML file, or shipped with lm-eval."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.tasks import code_eval
 from orchestrator.contract.evaluation import LocalTask, StockTask, TaskFile
 from orchestrator.errors import InputError
 
-_FEWSHOT_SEED = 1234  # lm-eval's own
+_FEWSHOT_SEED = 1234  # lm-eval's default
 _SUBSET_SEED = 1729  # the same for every trial of every study
 _PROBLEMS_SHOWN = 5
 
@@ -26,10 +26,10 @@ Document = dict[str, Any]
 
 
 def read_documents(task: LocalTask, path: Path) -> list[Document]:
-    """The documents of `path`, at most `task.limit`, as query, choices and label.
+    """The documents in the file `path`, at most `task.limit`, each with the keys query, choices and label.
 
     Raises:
-        InputError: every malformed line (the first few of many), with its place.
+        InputError: every malformed item (the first few of many), with its number; or there is no item.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -54,6 +54,7 @@ def read_documents(task: LocalTask, path: Path) -> list[Document]:
 
 
 def _wrong_with(entry: Any, task: LocalTask) -> str:
+    """What is wrong with an item of the file; "" if nothing is."""
     if not isinstance(entry, dict):
         return f"is no object but {type(entry).__name__}"
     if absent := [key for key in (task.query, task.choices, task.label) if key not in entry]:
@@ -77,8 +78,8 @@ class Suite:
 
     Attributes:
         loaded: what `TaskManager.load` gave.
-        limit: documents of each task at most.
-        fidelity: share of them that is scored.
+        limit: documents of each task at most; None: all.
+        fidelity: the share of these that is scored.
     """
 
     loaded: dict[str, Any]
@@ -86,7 +87,7 @@ class Suite:
     fidelity: float = 1.0
 
     def chosen(self) -> dict[str, list[int]]:
-        """Task -> the documents of it that are scored."""
+        """The documents that are scored, as indices, by the name of their task."""
         counts = {name: len(task.eval_docs) for name, task in self.loaded["tasks"].items()}
         return {name: subset(min(n, self.limit or n), self.fidelity) for name, n in counts.items()}
 
@@ -101,6 +102,8 @@ def local_suite(tasks: Sequence[LocalTask], documents: Sequence[Sequence[Documen
 
 
 def _configuration(task: LocalTask, documents: list[Document]) -> dict[str, Any]:
+    """The configuration of a local task for lm-eval."""
+
     def data_set(**_: Any) -> dict[str, Any]:
         import datasets
 
@@ -124,20 +127,21 @@ def _configuration(task: LocalTask, documents: list[Document]) -> dict[str, Any]
 
 
 def subset(count: int, fidelity: float) -> list[int]:
-    """Which of `count` documents are scored, in order: a smaller share is part of every larger one."""
+    """The indices, of `count`, of the documents that are scored; a smaller share is part of a larger one."""
     order = np.random.default_rng(_SUBSET_SEED).permutation(count)
     return sorted(int(i) for i in order[: max(1, math.ceil(fidelity * count))])
 
 
 def stock_suite(task: StockTask | TaskFile, folders: Sequence[str]) -> Suite:
-    """The task, or group of tasks, that lm-eval ships under a name, or a task of the user's.
+    """The task, or group of tasks, that lm-eval ships under a name, or that a user's YAML file defines.
 
     Args:
         task: its name, and what to change of it.
-        folders: where its definition is, as `stock_folders` found; empty: look everywhere (10 s).
+        folders: where its definition is, as `stock_folders` found; empty: look everywhere, which takes 10 s.
 
     Raises:
-        InputError: there is no such task, or it runs programs that a model writes.
+        InputError: there is no such task; or it runs programs that the model writes, and cannot run them in
+            the sandbox, or the study does not ask for that with `execute_code`.
     """
     from lm_eval import tasks as shipped
 
@@ -159,6 +163,11 @@ def stock_suite(task: StockTask | TaskFile, folders: Sequence[str]) -> Suite:
 
 
 def _require_consent(task: StockTask | TaskFile, name: str, folders: Sequence[str]) -> None:
+    """Check that a task which runs programs may do so.
+
+    Raises:
+        InputError: they cannot be run in the sandbox, or the study does not ask for that.
+    """
     what = f"tasks: {task.name!r}: {name} runs programs that the model writes"
     if not set(folders) <= set(code_eval.FOLDERS):
         raise InputError(
@@ -171,7 +180,7 @@ def _require_consent(task: StockTask | TaskFile, name: str, folders: Sequence[st
 
 
 def stock_folders(name: str) -> list[str]:
-    """Folders of lm-eval that define `name` and all it consists of, relative to its tasks.
+    """The folders that define the task `name` and all it consists of, relative to lm-eval's folder of tasks.
 
     Raises:
         InputError: there is no such task.
@@ -202,7 +211,7 @@ def stock_folders(name: str) -> list[str]:
 
 @cache
 def _shipped() -> Any:
-    """Of all tasks the index, which takes seconds to make."""
+    """The index of all tasks that lm-eval ships, which takes seconds to make."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager()
@@ -214,8 +223,8 @@ def _unknown(name: str, index: Any) -> InputError:
     return InputError(f"tasks: {name!r}: lm-eval ships no task of this name: {known}")
 
 
-class _quiet:  # noqa: N801 - reads as the statement it is
-    """Nothing below errors from the logger `name`."""
+class _quiet:  # noqa: N801 - used like a function, in a `with` statement
+    """Inside, the logger `name` lets only errors through."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""How a task wants its texts written, read of the settings that it gives lm-eval."""
+"""How a task wants texts to be generated, from the settings that it gives to lm-eval."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from jobs.attempt.failure import EvaluationFailed
 from orchestrator.contract.result import Failure
 
-_LONGEST = 256  # tokens at most, where a task does not say; lm-eval's own
+_LONGEST = 256  # tokens to write at most, where a task does not say: lm-eval's default
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """
+    """How a model writes text after a prompt.
+
     Attributes:
-        room: tokens of a prompt that fit the model's context beside what is written.
+        room: most tokens of a prompt that fit into the model's context beside what is written.
         longest: tokens to write at most.
         stop: texts that end what is written.
         temperature: 0: always the likeliest token.
@@ -34,13 +35,15 @@ class Writing:
 
     @classmethod
     def of(cls, asked: dict[str, Any], reads: int) -> Writing:
-        """
+        """Read the settings of a task.
+
         Args:
-            asked: settings of the task.
+            asked: what the task gives lm-eval as `generation_kwargs`.
             reads: tokens that the model reads at most.
 
         Raises:
-            EvaluationFailed: the task wants what is not done here, or more than the model reads.
+            EvaluationFailed: the task has a setting that is not supported, or wants more tokens than the
+                model reads.
         """
         settings = dict(normalize_gen_kwargs(asked, _LONGEST))
         longest, until = settings.pop("max_gen_toks"), settings.pop("until", None)

@@ -56,8 +56,8 @@ class MicroBatches:
         Args:
             place: the device.
             vocabulary: size of the model's vocabulary, with padding.
-            rows: as the attribute.
-            memory: as the attribute.
+            rows: samples at once, as the study says; None: as many as fit.
+            memory: the file that remembers what fits; None: nothing is remembered.
         """
         tokens = min(_TOKENS.get(place.type, _TOKENS["cpu"]), max(1, _LOGITS // vocabulary))
         found = cls(rows, tokens, memory=memory)

@@ -114,7 +114,7 @@ class TrainingStates:
         return time.monotonic() - self._saved_at >= pause_s
 
     def expect(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Estimate for `due` the time to save a state: three times `tensors`, as AdamW keeps two numbers for each."""
+        """Estimate for `due` how long saving takes: `tensors`, and two moments of AdamW for each of them."""
         self._cost_s = 3 * sum(one.numel() * one.element_size() for one in tensors.values()) / _BYTES_PER_S
 
     def save(self, step: int, state: State) -> None:

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from types import MappingProxyType
@@ -26,7 +25,7 @@ from orchestrator.algorithms.options import (
     SOOOptions,
     TPEOptions,
 )
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, near
 from orchestrator.space.space import SearchSpace
 
 __all__ = ["ALGORITHMS", "Algorithm", "Entry", "check_options", "create"]
@@ -148,7 +147,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with an algorithm's name and options, a line each; empty if nothing is."""
     entry = ALGORITHMS.get(name)
     if entry is None:
-        return [f"no algorithm {name!r}{_nearest(name, ALGORITHMS)}"]
+        return [f"no algorithm {name!r}{near(name, ALGORITHMS)}"]
     try:
         entry.options.model_validate(dict(options))
     except ValidationError as error:
@@ -159,15 +158,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
 def _line(entry: Entry, kind: str, problem: Mapping[str, Any]) -> str:
     option = ".".join(str(part) for part in problem["loc"])
     if kind == "extra_forbidden":
-        return f"{entry.name}: no option {option!r}{_nearest(option, entry.options.model_fields)}"
+        known = near(option, entry.options.model_fields) or ": it takes none"
+        return f"{entry.name}: no option {option!r}{known}"
     text = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = text if kind == "value_error" else f"must be {text}"
     return f"{entry.name}: {option} = {problem['input']!r}: {expected}"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    if not names:
-        return ": it takes none"
-    close = difflib.get_close_matches(word, names, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.config.tomlfile import Place
 from orchestrator.contract.assignment import Configuration
+from orchestrator.errors import Keys, Problem
 from orchestrator.space.space import SearchSpace
-
-Problems = list[tuple[Place, str]]  # (place in the file, what)
 
 
 def first_configurations(
     space: SearchSpace, given: Sequence[Configuration], *, include_default: bool
-) -> tuple[tuple[Configuration, ...], Problems]:
+) -> tuple[tuple[Configuration, ...], list[Problem]]:
     """Return the configurations to try first, whole, the defaults before all, and what is wrong with them.
 
     Args:
@@ -21,20 +19,20 @@ def first_configurations(
         given: what a person enqueued; a parameter that one leaves out has its default.
         include_default: whether the configuration of defaults is wanted too. It is not repeated.
     """
-    wanted: list[tuple[Place, Configuration]] = [(("include_default",), {})] if include_default else []
+    wanted: list[tuple[Keys, Configuration]] = [(("include_default",), {})] if include_default else []
     wanted += [(("enqueue", number), configuration) for number, configuration in enumerate(given)]
-    found: dict[tuple[float, ...], tuple[Place, Configuration]] = {}
-    problems: Problems = []
-    for place, part in wanted:
+    found: dict[tuple[float, ...], tuple[Keys, Configuration]] = {}
+    problems: list[Problem] = []
+    for keys, part in wanted:
         whole = space.completed(part)
         if missing := space.missing(whole):
-            here = "give one in [space]" if place == ("include_default",) else "give a value here"
-            problems.append((place, f"no `default` of {', '.join(missing)}: {here}"))
+            here = "give one in [space]" if keys == ("include_default",) else "give a value here"
+            problems.append(Problem(keys, f"no `default` of {', '.join(missing)}: {here}"))
             continue
         if wrong := space.problems(whole):
-            problems += [(place, what) for what in wrong]
+            problems += [Problem(keys, what) for what in wrong]
             continue
-        first, _ = found.setdefault(space.encode(whole), (place, whole))
-        if first[0] == "enqueue" and first != place:
-            problems.append((place, f"is the configuration of entry {first[1]} again"))
+        first, _ = found.setdefault(space.encode(whole), (keys, whole))
+        if first[0] == "enqueue" and first != keys:
+            problems.append(Problem(keys, f"is the configuration of entry {first[1]} again"))
     return tuple(whole for _, whole in found.values()), problems

@@ -72,7 +72,5 @@ def build_space(
     try:
         return SearchSpace(parameters, fixed, constraints)
     except InputError as error:
-        for problem in error.problems:
-            place, _, what = problem.partition(": ")
-            problems.append(file.problem(place.split("."), what))
+        problems += [file.problem(one.keys, one.what) for one in error.found]
         return None

@@ -26,10 +26,10 @@ from orchestrator.contract.evaluation import (
 )
 from orchestrator.contract.objective import Budget, Objective
 from orchestrator.contract.strict import Many, Section
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, Keys, Problem
 from orchestrator.space.space import SearchSpace
 
-Wanted = list[tuple[str, str]]  # key in the file, metric
+Wanted = list[tuple[Keys, str]]  # keys in the file, metric
 KEPT_ADAPTERS = 3
 
 
@@ -82,13 +82,13 @@ class Knowledge:
 
     Attributes:
         algorithm: problems of an algorithm's name and options.
-        evaluation: problems, as (key, what), of an evaluation with this space and these wanted metrics.
+        evaluation: problems of an evaluation with this space and these wanted metrics.
         own_space: the space that an evaluation brings along; None if it has none.
         learners: names of the algorithms that can learn from other studies.
     """
 
     algorithm: Callable[[str, dict[str, Any]], list[str]]
-    evaluation: Callable[[AnyEvaluation, Entries, Wanted], list[tuple[str, str]]]
+    evaluation: Callable[[AnyEvaluation, Entries, Wanted], list[Problem]]
     own_space: Callable[[AnyEvaluation], Entries | None]
     learners: Sequence[str]
 
@@ -155,15 +155,14 @@ def read_study(path: Path, knowledge: Knowledge, directory: Path | None = None) 
     entries = read_entries(file, tables["space"], evaluation, knowledge.own_space, problems)
     if evaluation is not None:
         found = knowledge.evaluation(evaluation, entries, _wanted(tables["objective"]))
-        problems += [file.problem(key.split("."), what) for key, what in found]
-    problems += [
-        file.problem(*problem) for problem in _together(head, budget, algorithm, evaluation, knowledge)
-    ]
+        problems += [file.problem(one.keys, one.what) for one in found]
+    together = _together(head, budget, algorithm, evaluation, knowledge)
+    problems += [file.problem(one.keys, one.what) for one in together]
     space = build_space(file, entries, tables["space"], problems)
     enqueue: tuple[Configuration, ...] = ()
     if space is not None and head is not None:
         enqueue, unfit = first_configurations(space, head.enqueue, include_default=head.include_default)
-        problems += [file.problem(*problem) for problem in unfit]
+        problems += [file.problem(one.keys, one.what) for one in unfit]
     if budget is not None and len(enqueue) > (budget.evaluations or len(enqueue)):
         what = f"{len(enqueue)} configurations to try first, and a budget of {budget.evaluations} evaluations"
         problems.append(file.problem(("enqueue",), what))
@@ -195,33 +194,37 @@ def _together(
     algorithm: str,
     evaluation: AnyEvaluation | None,
     knowledge: Knowledge,
-) -> list[tuple[tuple[str], str]]:
-    """Problems of sections that are right by themselves, as (place, what)."""
+) -> list[Problem]:
+    """Problems of sections that are right by themselves."""
     problems = []
     if head is not None and head.include_base and evaluation is not None and evaluation.kind == "synthetic":
-        problems.append((("include_base",), "a synthetic function has no base model: leave it out"))
+        problems.append(Problem(("include_base",), "a synthetic function has no base model: leave it out"))
     if head is not None and evaluation is not None and evaluation.kind != "litgpt":
         what = f"a {evaluation.kind} evaluation leaves no adapters of ours"
         if head.keep_adapters is not None:
-            problems.append((("keep_adapters",), f"{what} to remove: leave it out"))
+            problems.append(Problem(("keep_adapters",), f"{what} to remove: leave it out"))
         if head.promote is not None:
-            problems.append((("promote",), f"{what} to go on from: leave it out"))
+            problems.append(Problem(("promote",), f"{what} to go on from: leave it out"))
     if budget is not None and budget.evaluations is None and algorithm in ("lhs", "grid"):
-        problems.append((("budget",), f"{algorithm} plans its whole design at once: give `evaluations`"))
+        problems.append(
+            Problem(("budget",), f"{algorithm} plans its whole design at once: give `evaluations`")
+        )
     known = algorithm and not knowledge.algorithm(algorithm, {})
     if head is not None and head.warm_start and known and algorithm not in knowledge.learners:
         learners = ", ".join(knowledge.learners)
         what = f"{algorithm} cannot learn from other studies: leave it out, or search with one of {learners}"
-        problems.append((("warm_start",), what))
+        problems.append(Problem(("warm_start",), what))
     return problems
 
 
 def _wanted(table: dict[str, Any]) -> Wanted:
     """The metrics an objective names, whatever else is wrong with it."""
     reported = table.get("report", [])
-    named = [("objective.metric", table.get("metric"))]
-    named += [("objective.report", metric) for metric in (reported if isinstance(reported, list) else [])]
-    return [(key, metric) for key, metric in named if isinstance(metric, str)]
+    named: list[tuple[Keys, Any]] = [(("objective", "metric"), table.get("metric"))]
+    named += [
+        (("objective", "report"), metric) for metric in (reported if isinstance(reported, list) else [])
+    ]
+    return [(keys, metric) for keys, metric in named if isinstance(metric, str)]
 
 
 def _at(directory: Path, text: str) -> str:

@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.errors import InputError, near
 
 T = TypeVar("T")
-Place = Sequence[str | int]
 
 
 @dataclass(frozen=True)
@@ -43,17 +42,22 @@ class TomlFile:
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{path}: is not valid TOML: {error}") from error
 
-    def problem(self, place: Place, what: str) -> str:
+    def problem(self, keys: Sequence[str | int], what: str) -> str:
         """One line of an error report: file, line, key, what is wrong and how to mend it."""
-        line = self._line(place)
+        line = self._line(keys)
         where = f"{self.path}:{line}" if line else str(self.path)
-        key = ".".join(str(part) for part in place)
+        key = ".".join(str(part) for part in keys)
         return f"{where}: {key}: {what}" if key else f"{where}: {what}"
 
     def section(
-        self, place: Place, content: Any, model: Any, problems: list[str], also: Iterable[str] = ()
+        self,
+        keys: Sequence[str | int],
+        content: Any,
+        model: Any,
+        problems: list[str],
+        also: Iterable[str] = (),
     ) -> Any:
-        """Validate `content` (found at `place`) as `model`; None, and lines in `problems`, if it is not.
+        """Validate `content` (found at `keys`) as `model`; None, and lines in `problems`, if it is not.
 
         `also` are keys beside those of the model that a misspelt one may mean.
         """
@@ -64,22 +68,22 @@ class TomlFile:
             for error in invalid.errors():
                 found.setdefault(_without_tags(content, error), []).append(error)
             problems += [
-                self.problem((*place, *inner), _words(those, model, also)) for inner, those in found.items()
+                self.problem((*keys, *inner), _words(those, model, also)) for inner, those in found.items()
             ]
             return None
 
-    def _line(self, place: Place) -> int | None:
-        """The line on which the deepest part of `place` that the text names stands."""
+    def _line(self, keys: Sequence[str | int]) -> int | None:
+        """The line on which the deepest part of `keys` that the text names stands."""
         best, depth = None, 0
         table: list[str | int] = []
         arrays: dict[tuple[str, ...], int] = {}  # of tables: index of the one we are in
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := re.match(r"""\s*(\[\[?)\s*([\w."' \t-]+?)\s*\]\]?\s*(#.*)?$""", line):
-                keys = _keys(header.group(2))
+                dotted = _keys(header.group(2))
                 if header.group(1) == "[[":
-                    arrays[tuple(keys)] = arrays.get(tuple(keys), -1) + 1
+                    arrays[tuple(dotted)] = arrays.get(tuple(dotted), -1) + 1
                 table = []
-                for name in keys:
+                for name in dotted:
                     table.append(name)
                     path = tuple(part for part in table if isinstance(part, str))
                     table += [arrays[path]] if path in arrays else []
@@ -88,7 +92,7 @@ class TomlFile:
                 here = [*table, *_keys(key.group(1))]
             else:
                 continue
-            if here == list(place[: len(here)]) and len(here) > depth:
+            if here == list(keys[: len(here)]) and len(here) > depth:
                 best, depth = number, len(here)
         return best
 
@@ -114,7 +118,7 @@ def _without_tags(content: Any, error: Any) -> tuple[str | int, ...]:
 
 
 def _words(errors: Sequence[Any], model: Any, also: Iterable[str]) -> str:
-    """What is wrong at one place: of a union, why it is none of its members."""
+    """What is wrong at one keys: of a union, why it is none of its members."""
     kind, loc, given = errors[0]["type"], errors[0]["loc"], errors[0]["input"]
     if kind == "extra_forbidden":
         known = _known(model, loc).union(also if len(loc) == 1 else ()) - {loc[-1]}
@@ -133,7 +137,7 @@ def _words(errors: Sequence[Any], model: Any, also: Iterable[str]) -> str:
     return message if isinstance(given, dict | list) else f"{message}, got {given!r}"
 
 
-def _known(model: Any, loc: Place) -> set[str]:
+def _known(model: Any, loc: Sequence[str | int]) -> set[str]:
     """The keys known where the last of `loc` stands, pydantic's names of union members among them."""
     for part in loc[:-1]:
         if get_origin(model) is Annotated:

@@ -219,7 +219,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None if it does not show yet.
 
     Raises:
-        InputError: it holds no JSON object.
+        InputError: it holds JSON that is no object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from orchestrator.contract.result import Failure
 
+FOLDER = ("folder",)  # the keys of a problem of a submission's folder, whose place follows from the profile
+
 
 class State(StrEnum):
     """What the scheduler says of a job; the result file, not this, says whether the evaluation is done."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from submitit.core.utils import DelayedSubmission
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, Problem
+from orchestrator.executors.base import FOLDER
 from orchestrator.executors.call import call
 
 # A job's name; accounting stores 255 characters, people read far fewer.
@@ -30,15 +31,14 @@ def check(token: str, folder: Path) -> None:
     Raises:
         InputError: says which character or path and what to do.
     """
-    problems = []
+    problems: list[str | Problem] = []
     if not _TOKEN.fullmatch(token):
         problems.append(f"token {token!r}: 1 to 128 characters of A-Z a-z 0-9 _ . - are allowed")
     if any(mark in str(folder) for mark in ("%", "\n", "\\")):
-        problems.append(
-            f"{folder}: schedulers read % and \\ in a path as patterns; choose another run directory"
-        )
+        what = "schedulers read % and \\ in a path as patterns; choose another run directory"
+        problems.append(Problem(FOLDER, f"{folder}: {what}"))
     if not folder.is_absolute():
-        problems.append(f"{folder}: the path must be absolute, jobs start elsewhere")
+        problems.append(Problem(FOLDER, f"{folder}: the path must be absolute, jobs start elsewhere"))
     if problems:
         raise InputError(problems)
 
@@ -83,7 +83,7 @@ def export_lines(environment: Mapping[str, str]) -> list[str]:
     """
     wrong = [name for name in environment if not _VARIABLE.fullmatch(name)]
     if wrong:
-        raise InputError([f"environment: {name!r} is no name of a variable" for name in wrong])
+        raise InputError([Problem(("environment",), f"{name!r} is no name of a variable") for name in wrong])
     return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
 
 

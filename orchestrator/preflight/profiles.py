@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import executors
 from orchestrator.config.profile import ClusterProfile, Rule, read_profile, resources
-from orchestrator.config.tomlfile import Place, TomlFile
+from orchestrator.config.tomlfile import TomlFile
 from orchestrator.contract.result import Failure
-from orchestrator.errors import InputError
-from orchestrator.executors.base import Resources
+from orchestrator.errors import InputError, Keys, Problem
+from orchestrator.executors.base import FOLDER, Resources
 
 
 def read_checked_profile(name: str) -> tuple[ClusterProfile, Path]:
@@ -23,31 +22,33 @@ def read_checked_profile(name: str) -> tuple[ClusterProfile, Path]:
     """
     profile, path = read_profile(name)
     file = TomlFile.read(path)
-    problems = [file.problem(place, what) for place, what in _contradictions(profile)]
+    problems = [file.problem(one.keys, one.what) for one in _contradictions(profile)]
     problems += _unacceptable(file, profile)
     if problems:
         raise InputError(problems)
     return profile, path
 
 
-def _contradictions(profile: ClusterProfile) -> Iterator[tuple[Place, str]]:
+def _contradictions(profile: ClusterProfile) -> Iterator[Problem]:
     if not profile.shared_dir.strip():
-        yield ("shared_dir",), "is empty: name a directory that the login node and the hosts both see"
+        yield Problem(
+            ("shared_dir",), "is empty: name a directory that the login node and the hosts both see"
+        )
     if profile.gpus_per_trial is not None and (why := _unshared(profile.gpus_per_trial, profile)):
-        yield ("gpus_per_trial",), why
+        yield Problem(("gpus_per_trial",), why)
     longest = profile.walltime_max_min
     if longest is not None and longest < profile.walltime_min:
         least = f"{longest:g} is less than walltime_min = {profile.walltime_min:g}"
-        yield ("walltime_max_min",), f"{least}: raise it, or leave it out"
+        yield Problem(("walltime_max_min",), f"{least}: raise it, or leave it out")
     for failure, rule in profile.on_failure.items():
         if (why := _unsound(failure, rule, profile)) is not None:
-            yield ("on_failure", str(failure)), why
+            yield Problem(("on_failure", str(failure)), why)
     if profile.scheduler == "local" and profile.master is not None:
-        yield ("master",), "the local scheduler runs no master as a job: leave the section out"
+        yield Problem(("master",), "the local scheduler runs no master as a job: leave the section out")
     yield from _unchartered(profile)
 
 
-def _unchartered(profile: ClusterProfile) -> Iterator[tuple[Place, str]]:
+def _unchartered(profile: ClusterProfile) -> Iterator[Problem]:
     """What the site's charter never allows."""
     charter = profile.charter
     if charter is None or not charter.binds(profile.options):
@@ -55,10 +56,10 @@ def _unchartered(profile: ClusterProfile) -> Iterator[tuple[Place, str]]:
     for key in ("walltime_min", "walltime_max_min"):
         asked = getattr(profile, key)
         if asked is not None and (why := charter.never(asked, profile.hosts)):
-            yield (key,), why
+            yield Problem((key,), why)
     if charter.no_crossing and charter.margin_min * 60 < profile.poll_s:
         what = f"{charter.margin_min:g} is less than poll_s = {profile.poll_s:g}: a waiting job could start"
-        yield ("charter", "margin_min"), f"{what} unseen; give at least {profile.poll_s / 60:g}"
+        yield Problem(("charter", "margin_min"), f"{what} unseen; give at least {profile.poll_s / 60:g}")
 
 
 def _unshared(part: int, profile: ClusterProfile) -> str | None:
@@ -84,40 +85,24 @@ def _unsound(failure: Failure, rule: Rule, profile: ClusterProfile) -> str | Non
 def _unacceptable(file: TomlFile, profile: ClusterProfile) -> list[str]:
     """What the scheduler's executor says to an evaluation, and to the master as a job."""
     asked = resources(profile)
-    problems = [_located(file, what, ()) for what in _refusals(profile, asked)]
+    problems = [_line(file, one, ()) for one in _refusals(profile, asked)]
     if profile.master is not None and profile.master.options and profile.scheduler != "local":
         asked = dataclasses.replace(asked, options=profile.master.options, gpus=0)
-        problems += [
-            _located(file, what, ("master",))
-            for what in _refusals(profile, asked)
-            if what.startswith("options.")
-        ]
+        refusals = [one for one in _refusals(profile, asked) if one.keys[:1] == ("options",)]
+        problems += [_line(file, one, ("master",)) for one in refusals]
     return problems
 
 
-def _refusals(profile: ClusterProfile, asked: Resources) -> tuple[str, ...]:
+def _refusals(profile: ClusterProfile, asked: Resources) -> tuple[Problem, ...]:
     folder = profile.runs_path / "study" / "jobs" / "token"
     try:
         executors.create(profile.scheduler, asked).preview([folder / "attempt-1"], "token", folder)
     except InputError as error:
-        return error.problems
+        return error.found
     return ()
 
 
-def _located(file: TomlFile, what: str, table: Place) -> str:
-    """A problem that names a key, or the run directory, with the line that says so."""
-    if what.startswith("/"):
-        return file.problem(("shared_dir",), what)
-    if (
-        not (named := re.match(r"(\w+)(?:\.([\w-]+))?:? ", what))
-        or named[1] not in ClusterProfile.model_fields
-    ):
-        return file.problem((), what)
-    section, option = named.groups()
-    if option is None:
-        return file.problem((section,), what.removeprefix(f"{section}: "))
-    given = file.content
-    for part in (*table, section):
-        given = given.get(str(part), {})
-    written = next((key for key in given if key.lstrip("-").replace("-", "_") == option), option)
-    return file.problem((*table, section, written), what[named.end() :])
+def _line(file: TomlFile, problem: Problem, table: Keys) -> str:
+    """The line of a problem that an executor has with what the profile, or a `table` of it, asks."""
+    keys = ("shared_dir",) if problem.keys == FOLDER else (*table, *problem.keys)
+    return file.problem(keys, problem.what)

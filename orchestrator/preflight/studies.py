@@ -25,7 +25,7 @@ from orchestrator.contract.evaluation import (
     LitGPTEvaluation,
 )
 from orchestrator.contract.synthetic import FUNCTIONS
-from orchestrator.errors import InputError, near
+from orchestrator.errors import InputError, Problem, near
 from orchestrator.preflight.profiles import read_checked_profile
 from orchestrator.record.directory import RunDirectory
 from orchestrator.record.history import History
@@ -127,15 +127,15 @@ def prepared_inputs(spec: StudySpec, cache: Path, *, sources: bool = True) -> st
         f"{spec.path}: space.lora_rank: {what}"
         for what in _rank_problems(spec.evaluation, entries, prepared.model)
     ]
-    wanted = [("objective.metric", spec.objective.metric)]
-    wanted += [("objective.report", metric) for metric in spec.objective.report]
-    problems += [f"{spec.path}: {key}: {what}" for key, what in _absent_metrics(prepared, wanted)]
+    wanted: Wanted = [(("objective", "metric"), spec.objective.metric)]
+    wanted += [(("objective", "report"), metric) for metric in spec.objective.report]
+    problems += [f"{spec.path}: {problem}" for problem in _absent_metrics(prepared, wanted)]
     if problems:
         raise InputError(problems)
     return prepared.digest
 
 
-def _absent_metrics(prepared: Prepared, wanted: Wanted) -> list[tuple[str, str]]:
+def _absent_metrics(prepared: Prepared, wanted: Wanted) -> list[Problem]:
     """Metrics that no task was seen to give; nothing is said of a task whose metrics are not known."""
     given = {metric for task in prepared.tasks for metric in task.metrics}
     of_task = defaultdict[str, list[str]](list)
@@ -144,14 +144,16 @@ def _absent_metrics(prepared: Prepared, wanted: Wanted) -> list[tuple[str, str]]
         of_task[task].append(measure)
     all_known = all(task.metrics for task in prepared.tasks)
     problems = []
-    for key, metric in wanted:
+    for keys, metric in wanted:
         task, slash, _ = metric.partition("/")
         if not slash or metric in given or not (all_known or task in of_task):
             continue
         if task in of_task:
-            problems.append((key, f'no evaluation gives "{metric}": {task} gives {", ".join(of_task[task])}'))
+            problems.append(
+                Problem(keys, f'no evaluation gives "{metric}": {task} gives {", ".join(of_task[task])}')
+            )
         else:
-            problems.append((key, f'no evaluation gives "{metric}"{near(task, of_task)}'))
+            problems.append(Problem(keys, f'no evaluation gives "{metric}"{near(task, of_task)}'))
     return problems
 
 
@@ -163,60 +165,60 @@ def _own_space(evaluation: AnyEvaluation) -> Entries | None:
     return {name: Float(low, high) for name, (low, high) in bounds}
 
 
-def _evaluation_problems(
-    evaluation: AnyEvaluation, entries: Entries, wanted: Wanted
-) -> list[tuple[str, str]]:
-    """Problems of an evaluation with this space and these wanted metrics, as (key, what)."""
+def _evaluation_problems(evaluation: AnyEvaluation, entries: Entries, wanted: Wanted) -> list[Problem]:
+    """Problems of an evaluation with this space and these wanted metrics."""
     if isinstance(evaluation, CommandEvaluation):
         return []
     if isinstance(evaluation, LitGPTEvaluation):
         problems = _litgpt_problems(evaluation, entries)
-        unknown = [(key, metric) for key, metric in wanted if not evaluation.gives(metric)]
+        unknown = [(keys, metric) for keys, metric in wanted if not evaluation.gives(metric)]
         known = ["val_loss", "train_loss", "train_seconds"]
         known += [f"{task.name}/{measure}" for task in evaluation.tasks for measure in ("acc", "acc_norm")]
     else:
         problems = []
         if evaluation.function not in FUNCTIONS:
             what = f'unknown function "{evaluation.function}"{near(evaluation.function, FUNCTIONS)}'
-            problems.append(("evaluation.function", what))
+            problems.append(Problem(("evaluation", "function"), what))
         else:
             names = FUNCTIONS[evaluation.function].names
             if entries and set(entries) != set(names):
-                problems.append(
-                    ("space", f"{evaluation.function} takes {', '.join(names)}; got {', '.join(entries)}")
-                )
+                what = f"{evaluation.function} takes {', '.join(names)}; got {', '.join(entries)}"
+                problems.append(Problem(("space",), what))
             problems += [
-                (f"space.{name}", f"{evaluation.function} always takes it: leave `when` out")
+                Problem(("space", name), f"{evaluation.function} always takes it: leave `when` out")
                 for name, entry in entries.items()
                 if _is_conditional(entry)
             ]
-        unknown = [(key, metric) for key, metric in wanted if metric != "value"]
+        unknown = [(keys, metric) for keys, metric in wanted if metric != "value"]
         known = ["value"]
-    problems += [(key, f'no evaluation gives "{metric}"{near(metric, known)}') for key, metric in unknown]
+    problems += [
+        Problem(keys, f'no evaluation gives "{metric}"{near(metric, known)}') for keys, metric in unknown
+    ]
     return problems
 
 
-def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[tuple[str, str]]:
+def _litgpt_problems(evaluation: LitGPTEvaluation, entries: Entries) -> list[Problem]:
     problems = [
-        (f"space.{name}", f"is no hyperparameter of litgpt{near(name, HYPERPARAMETERS)}")
+        Problem(("space", name), f"is no hyperparameter of litgpt{near(name, HYPERPARAMETERS)}")
         for name in entries
         if name not in HYPERPARAMETERS
     ]
     missing = [name for name in REQUIRED_HYPERPARAMETERS if name not in entries]
     if missing and entries:
-        problems.append(("space", f"lacks {', '.join(missing)}: give a range or a fixed value"))
+        problems.append(Problem(("space",), f"lacks {', '.join(missing)}: give a range or a fixed value"))
     for name, entry in entries.items():
         if name in HYPERPARAMETERS and entry is not WRONG:
-            problems += [(f"space.{name}", what) for what in _value_problems(name, entry)]
+            problems += [Problem(("space", name), what) for what in _value_problems(name, entry)]
         if name in REQUIRED_HYPERPARAMETERS and _is_conditional(entry):
-            problems.append((f"space.{name}", "litgpt always needs it: leave `when` out"))
+            problems.append(Problem(("space", name), "litgpt always needs it: leave `when` out"))
     try:
         problems += [
-            ("space.lora_rank", what) for what in _rank_problems(evaluation, entries, evaluation.model)
+            Problem(("space", "lora_rank"), what)
+            for what in _rank_problems(evaluation, entries, evaluation.model)
         ]
-        problems += [("evaluation.max_length", what) for what in _length_problems(evaluation)]
+        problems += [Problem(("evaluation", "max_length"), what) for what in _length_problems(evaluation)]
     except InputError as error:
-        problems += [("evaluation.model", what) for what in error.problems]
+        problems += [Problem(("evaluation", "model"), what) for what in error.problems]
     return problems
 
 

@@ -6,10 +6,10 @@ listed. Every other parameter is always active.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from orchestrator.contract.assignment import Value
+from orchestrator.errors import near
 from orchestrator.space.parameter import Choice, Conditions, Parameter
 
 Tagged = tuple[type, Value]  # with its type: True, 1 and 1.0 are equal in Python, but three options
@@ -52,21 +52,23 @@ def conditions(parameter: Parameter) -> Conditions:
     return parameter.when
 
 
-def condition_problems(parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]) -> list[str]:
-    """What is wrong with the conditions, one line "NAME: when: what" for each problem."""
+def condition_problems(
+    parameters: Mapping[str, Parameter], fixed: Mapping[str, Value]
+) -> list[tuple[str, str]]:
+    """What is wrong with the conditions: the parameter and what, for each problem; empty if nothing is."""
     problems = []
     for name, parameter in parameters.items():
         for parent, values in conditions(parameter):
             if what := _wrong(parent, values, parameters, fixed):
-                problems.append(f"{name}: when: {what}")
+                problems.append((name, what))
     if problems:
         return problems
     for name in parameters:
         if circle := _circle(name, parameters):
-            return [f"{name}: when: goes round in a circle: {' needs '.join(circle)}"]
+            return [(name, f"goes round in a circle: {' needs '.join(circle)}")]
     for name, needs in needs_of(parameters).items():
         problems += [
-            f"{name}: when: it is never there: no value of {choice} fits all its conditions"
+            (name, f"it is never there: no value of {choice} fits all its conditions")
             for choice, allowed in needs.items()
             if not allowed
         ]
@@ -83,8 +85,7 @@ def _wrong(
         return f"{parent} is fixed at {fixed[parent]!r}, so {remedy}"
     choice = parameters.get(parent)
     if choice is None:
-        close = difflib.get_close_matches(parent, parameters, n=1)
-        return f'no parameter "{parent}"' + (f'; did you mean "{close[0]}"?' if close else "")
+        return f'no parameter "{parent}"{near(parent, parameters)}'
     if not isinstance(choice, Choice):
         return f"{parent} is no choice: a condition names values of one"
     if not values:

@@ -7,12 +7,12 @@ the syntax tree, and never executed.
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.contract.assignment import Value
+from orchestrator.errors import near
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -95,9 +95,7 @@ class Constraint:
         for name in sorted(self.names - set(numbers)):
             if name in others:
                 return f"`{self.text}`: {name} is not a number"
-            close = difflib.get_close_matches(name, numbers, n=1)
-            hint = f'did you mean "{close[0]}"?' if close else f"numbers here: {', '.join(numbers) or 'none'}"
-            return f'`{self.text}`: nothing is called "{name}"; {hint}'
+            return f'`{self.text}`: no number is called "{name}"{near(name, numbers)}'
         return None
 
     def holds(self, configuration: Mapping[str, Value]) -> bool:

@@ -120,8 +120,8 @@ class Choice:
 
     Attributes:
         options: the values, at least two; True, 1 and 1.0 are different ones.
-        default: as that of `Float`.
-        when: as that of `Float`.
+        default: the value in the default configuration; None if there is none.
+        when: as in `Float`: the values of other choices for which the parameter is active.
     """
 
     options: tuple[Value, ...]

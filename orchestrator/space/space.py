@@ -27,7 +27,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.contract.assignment import Configuration, Value
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, Problem
 from orchestrator.space import validity
 from orchestrator.space.condition import Needs, fits, needs_of
 from orchestrator.space.constraint import Constraint
@@ -79,7 +79,7 @@ class SearchSpace:
         if problems := validity.problems(self.parameters, self.fixed, self.constraints):
             raise InputError(problems)
         if unsatisfied := self._unsatisfied():
-            raise InputError(f"space.constraints: {unsatisfied}")
+            raise InputError(Problem(("space", "constraints"), unsatisfied))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -271,7 +271,8 @@ class SearchSpace:
             if self.feasible(point):
                 return point
         if not listed:
-            raise InputError(f"space.constraints: {MISSES:,} points in a row broke them: narrow the ranges")
+            what = f"{MISSES:,} points in a row broke them: narrow the ranges"
+            raise InputError(Problem(("space", "constraints"), what))
         feasible = [configuration for configuration in self._configurations() if self._obeys(configuration)]
         return self._middle(feasible[int(generator.integers(len(feasible)))])
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.contract.assignment import Value
+from orchestrator.errors import Problem
 from orchestrator.space.condition import condition_problems
 from orchestrator.space.constraint import Constraint
 from orchestrator.space.parameter import Choice, Float, Int, Parameter
@@ -13,25 +14,28 @@ from orchestrator.space.parameter import Choice, Float, Int, Parameter
 
 def problems(
     parameters: Mapping[str, object], fixed: Mapping[str, object], constraints: Sequence[object]
-) -> list[str]:
-    """What is wrong with the arguments of `SearchSpace`, one line "space.NAME: what" for each problem."""
+) -> list[Problem]:
+    """What is wrong with the arguments of `SearchSpace`, at the keys of a study file."""
     if not parameters:
-        return ["space: no parameter to search over: give at least one a range or options"]
+        return [Problem(("space",), "no parameter to search over: give at least one a range or options")]
     right = {name: p for name, p in parameters.items() if isinstance(p, Float | Int | Choice)}
     values = {name: value for name, value in fixed.items() if isinstance(value, bool | int | float | str)}
     found = [
-        f"space.{name}: {parameter!r} is no Float, Int or Choice; a value goes into `fixed`"
+        Problem(("space", name), f"{parameter!r} is no Float, Int or Choice; a value goes into `fixed`")
         for name, parameter in parameters.items()
         if name not in right
     ]
     found += [
-        f"space.{name}: {value!r} is no value: give a bool, a number or a string"
+        Problem(("space", name), f"{value!r} is no value: give a bool, a number or a string")
         for name, value in fixed.items()
         if name not in values or (isinstance(value, float) and not math.isfinite(value))
     ]
-    found += [f"space.{name}: is both a parameter and fixed" for name in parameters if name in fixed]
+    both = [name for name in parameters if name in fixed]
+    found += [Problem(("space", name), "is both a parameter and fixed") for name in both]
     if not found:
-        found += [f"space.{what}" for what in condition_problems(right, values)]
+        found += [
+            Problem(("space", name), f"when: {what}") for name, what in condition_problems(right, values)
+        ]
     numbers = [name for name, parameter in right.items() if _numeric(parameter)]
     numbers += [name for name, value in values.items() if _is_number(value)]
     for index, text in enumerate(constraints):
@@ -41,7 +45,7 @@ def problems(
             unknown = Constraint(text).unknown(numbers, [*parameters, *fixed])
         except ValueError as error:
             unknown = str(error)
-        found += [f"space.constraints.{index}: {unknown}"] if unknown else []
+        found += [Problem(("space", "constraints", index), unknown)] if unknown else []
     return found
 
 

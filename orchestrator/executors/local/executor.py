@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.contract.result import Failure
-from orchestrator.errors import InputError, SchedulerError
+from orchestrator.errors import InputError, Problem, SchedulerError
 from orchestrator.executors import payload
 from orchestrator.executors.base import Executor, JobState, Overrides, Resources, State
 from orchestrator.executors.call import EVALUATE
@@ -38,10 +38,10 @@ class LocalExecutor(Executor):
     def __init__(self, resources: Resources, entry: str = EVALUATE, *, prefix: str = "") -> None:  # noqa: ARG002
         """`prefix` is not needed: a process id with the tick it started at is nobody else's."""
         if resources.hosts != 1:
-            raise InputError(f"hosts = {resources.hosts}: the local scheduler has one host")
+            raise InputError(Problem(("hosts",), f"is {resources.hosts}: the local scheduler has one host"))
         if resources.options:
             names = ", ".join(resources.options)
-            raise InputError(f"options: the local scheduler has none, remove {names}")
+            raise InputError(Problem(("options",), f"the local scheduler has none, remove {names}"))
         self.resources = resources
         self._entry = entry
         self._children: list[subprocess.Popen[bytes]] = []

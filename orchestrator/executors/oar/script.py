@@ -11,9 +11,9 @@ from typing import Any
 
 from submitit_oar.oar import OarExecutor as Plugin
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, Problem
 from orchestrator.executors import payload
-from orchestrator.executors.base import Overrides, Resources
+from orchestrator.executors.base import FOLDER, Overrides, Resources
 
 _LONG = {
     "a": "anterior", "d": "directory", "l": "resource", "n": "name", "p": "property", "q": "queue",
@@ -64,17 +64,19 @@ def options(resources: Resources) -> dict[str, Any]:
     Raises:
         InputError: names each option that is not the profile's to set.
     """
-    given = {}
+    given, written = {}, {}
     for name, value in resources.options.items():
         plain = name.lstrip("-").replace("-", "_")
         given[_LONG.get(plain, plain)] = value
-    problems = [f"options.{name} cannot be set: {_OURS[name]}" for name in given if name in _OURS]
+        written[_LONG.get(plain, plain)] = ("options", name)
+    problems = [Problem(written[name], f"cannot be set: {_OURS[name]}") for name in given if name in _OURS]
     problems += [
-        f"options.type cannot be {kind}: {why}"
+        Problem(written["type"], f"cannot be {kind}: {why}")
         for kind, why in _OUR_TYPES.items()
         if kind in re.split(r"[\s=]+", str(given.get("type", "")))
     ]
-    problems += [f"options.{name} must be one line" for name, value in given.items() if "\n" in str(value)]
+    several = [name for name, value in given.items() if "\n" in str(value)]
+    problems += [Problem(written[name], "must be one line") for name in several]
     if problems:
         raise InputError(problems)
     return {name: value for name, value in given.items() if value is not False}
@@ -174,9 +176,8 @@ def _walltime(minutes: float) -> str:
 def _text(token: str, folder: Path, command: str, *, count: int | None, **parameters: Any) -> str:
     payload.check(token, folder)
     if not _FOLDER.fullmatch(str(folder)):
-        raise InputError(
-            f"{folder}: OAR takes only A-Z a-z 0-9 _ . - and spaces in a path; choose another run directory"
-        )
+        what = "OAR takes only A-Z a-z 0-9 _ . - and spaces in a path; choose another run directory"
+        raise InputError(Problem(FOLDER, f"{folder}: {what}"))
     writer = _Writer(folder, max_num_timeout=0)
     writer.update_parameters(n=token, **parameters)
     return writer.text(command, count)

@@ -10,7 +10,7 @@ from typing import Any
 
 import submitit
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, Problem
 from orchestrator.executors import payload
 from orchestrator.executors.base import Overrides, Resources
 
@@ -45,9 +45,12 @@ def options(resources: Resources) -> dict[str, Any]:
     Raises:
         InputError: names each option that is not the profile's to set.
     """
-    given = {name.lstrip("-").replace("-", "_"): value for name, value in resources.options.items()}
-    if problems := [f"options.{name} cannot be set: {_OURS[name]}" for name in given if name in _OURS]:
-        raise InputError(problems)
+    written = {name.lstrip("-").replace("-", "_"): name for name in resources.options}
+    if ours := [name for name in written if name in _OURS]:
+        raise InputError(
+            [Problem(("options", written[name]), f"cannot be set: {_OURS[name]}") for name in ours]
+        )
+    given = {name: resources.options[as_written] for name, as_written in written.items()}
     return {name: value for name, value in given.items() if value is not False}
 
 
