@@ -21,8 +21,8 @@ import pandas as pd
 
 from benchmarks.problem import Problem
 from orchestrator.contract.assignment import Configuration
+from orchestrator.space import SearchSpace
 from orchestrator.space.presets import PRESETS
-from orchestrator.space.space import SearchSpace
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "davouse2025.csv"
 TREES = 100

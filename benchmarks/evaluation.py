@@ -36,9 +36,7 @@ from benchmarks.evaluation_peer import Run, Settings
 from benchmarks.evaluation_table import Side, goals, median, rows, shown
 from benchmarks.evaluation_work import matrix_rate, outside, work
 from jobs.attempt.measured import OFFLINE
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Outcome, Result
+from orchestrator.contract import Assignment, LitGPTEvaluation, Outcome, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 

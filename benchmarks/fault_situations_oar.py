@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Result
+from orchestrator.contract import Assignment, Result
 from orchestrator.errors import Full, Refused
-from orchestrator.executors.base import JobState, Overrides, State
+from orchestrator.executors import JobState, State
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import RunDirectory
 from orchestrator.record.ledger import Line, read
 from tests.clusters.slurm import SlurmCluster
 

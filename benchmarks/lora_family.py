@@ -26,7 +26,8 @@ import numpy as np
 
 from benchmarks.problem import Problem
 from orchestrator.contract.assignment import Configuration, Value
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 
 CHANCE = 0.25
 LAYERS = ("attention", "attention+mlp", "all")

@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import ALGORITHMS, Observation, create
 from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.contract.synthetic import FUNCTIONS
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 
 SIZES = (50, 100, 200)
 FUNCTION = FUNCTIONS["ackley5"]

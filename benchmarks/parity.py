@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.evaluation_inputs import SHARED, as_mmlu
 from jobs.attempt.measured import OFFLINE
 from jobs.tasks.suites import Document, local_suite
+from orchestrator.contract import Metric
 from orchestrator.contract.evaluation import LocalTask
-from orchestrator.contract.result import Metric
 
 TASKS = ("hellaswag", "piqa", "pickresp", "mmlu_texts", "mmlu_letters", "gsm8k")
 _FILES = {

@@ -17,7 +17,7 @@ from ax.exceptions.core import DataRequiredError
 from ax.utils.common.logger import set_stderr_log_level
 
 from benchmarks.searchers import Setting
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
 from orchestrator.space.space import Choice, Float, Parameter
 

@@ -23,7 +23,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.stats import qmc
 
 from benchmarks.searchers import Setting
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
 
 N_INIT = 10

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 
 from benchmarks.searchers import Setting
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
 from orchestrator.space.space import Choice, Parameter
 

@@ -18,9 +18,9 @@ from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
 from benchmarks.searchers import Setting
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 POPULATION = 5  # the least that SciPy takes
 

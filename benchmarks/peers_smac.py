@@ -19,7 +19,7 @@ from smac.runhistory.dataclasses import TrialValue
 from smac.runhistory.enumerations import StatusType
 
 from benchmarks.searchers import Setting
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
 from orchestrator.space.space import Choice, Float, Parameter
 

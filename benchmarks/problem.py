@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.contract.assignment import Configuration
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 DRAWS, POINTS = 400, 50
 

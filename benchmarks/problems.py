@@ -14,7 +14,8 @@ from functools import cache, partial
 from benchmarks import closed_forms, emulator, lora_family
 from benchmarks.problem import Problem
 from orchestrator.contract import synthetic
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 
 PUBLIC = ("branin", "rosenbrock2", "hartmann3", "shekel5", "hartmann6", "ackley5")
 

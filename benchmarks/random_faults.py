@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.disturbance import SCHEDULERS, Disturbed
-from orchestrator.record.history import History
+from orchestrator.record import History
 from orchestrator.record.ledger import read
 from tests.studies import points_of, run_study, write_study
 

@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.problems import problem
-from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.algorithms.base import KnownScore, Observation
+from orchestrator.algorithms import ALGORITHMS, KnownScore, Observation, create
 
 SIZES = (50, 200, 1000, 5000)
 BATCH = 8

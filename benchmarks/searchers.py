@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.algorithms import ALGORITHMS, create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import ALGORITHMS, Observation, create
 from orchestrator.contract.assignment import Configuration
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 
 class Searcher(Protocol):

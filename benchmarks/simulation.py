@@ -22,7 +22,7 @@ import pandas as pd
 from benchmarks import emulator
 from benchmarks.problem import Problem
 from benchmarks.searchers import Searcher
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation
 from orchestrator.contract.assignment import Configuration
 
 DURATIONS = ("published", "lognormal") if emulator.DATA.exists() else ("lognormal",)

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.profile import read_profile, resources
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.files import publish
+from orchestrator.config import read_profile
+from orchestrator.config.profile import resources
+from orchestrator.contract import Assignment, publish
 from orchestrator.executors import create
-from orchestrator.record.history import History
+from orchestrator.record import History
 from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster, why_not
 from tests.studies import write_study

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import algorithms
-from orchestrator.algorithms.base import Observation
-from orchestrator.config.profile import read_profile
+from orchestrator.algorithms import Observation
+from orchestrator.config import read_profile
 from orchestrator.executors.slurm.states import QUEUE_FORMAT
-from orchestrator.master.launch import launch
-from orchestrator.preflight.studies import read_checked_study
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History
+from orchestrator.master import launch
+from orchestrator.preflight import read_checked_study
+from orchestrator.record import History, RunDirectory
 from orchestrator.record.ledger import Ledger, read
 
 STUDY = """

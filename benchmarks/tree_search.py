@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation, create
 from orchestrator.contract.synthetic import FUNCTIONS, Function
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 
 NAMES = ("branin", "peaks", "rosenbrock2", "hartmann3", "shekel5", "hartmann6")
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -24,9 +24,16 @@ from jobs.attempt.stages import Stages
 from jobs.attempt.termination import GRACE_S, Limit, guarded, leave, margin_s
 from jobs.evaluations import command
 from jobs.evaluations.synthetic import synthetic
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import AnyEvaluation, CommandEvaluation, SyntheticEvaluation
-from orchestrator.contract.result import Failure, Metric, Outcome, Result
+from orchestrator.contract import (
+    AnyEvaluation,
+    Assignment,
+    CommandEvaluation,
+    Failure,
+    Metric,
+    Outcome,
+    Result,
+    SyntheticEvaluation,
+)
 
 _PACKAGES = {"litgpt": ("torch", "litgpt", "lm_eval"), "command": (), "synthetic": ()}
 

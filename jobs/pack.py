@@ -27,8 +27,7 @@ from jobs.attempt import directory as attempt
 from jobs.attempt.failure import one_line
 from jobs.attempt.termination import end_children
 from jobs.processes.process import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract import Assignment, Failure, Outcome, Result
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _MARK = "ORCHESTRATOR_PLACE"  # in the environment of all that a trial starts: its attempt's directory

@@ -8,10 +8,8 @@ from typing import Any
 
 from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.files import dumps
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History
+from orchestrator.record import History, RunDirectory, Summary
 from orchestrator.record.ledger import Line
-from orchestrator.record.summary import Summary
 
 NOON = 1_700_000_000.0
 CREATED = {

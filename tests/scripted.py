@@ -12,25 +12,21 @@ from typing import Any
 from unittest.mock import patch
 
 from orchestrator import algorithms
-from orchestrator.algorithms import Algorithm
-from orchestrator.algorithms.base import KnownScore
+from orchestrator.algorithms import Algorithm, KnownScore
 from orchestrator.algorithms.planned import Planned
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.assignment import Assignment, Configuration
-from orchestrator.contract.files import dumps, publish_once
-from orchestrator.contract.result import Failure
+from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.contract import Assignment, Failure, publish_once
+from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.files import dumps
 from orchestrator.errors import Full
-from orchestrator.executors.base import Executor, JobState, Overrides, State
-from orchestrator.master.launch import launch
+from orchestrator.executors import Executor, JobState, State
+from orchestrator.executors.base import Overrides
+from orchestrator.master import launch
 from orchestrator.master.loop import Master
-from orchestrator.preflight.studies import read_checked_study
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.preflight import read_checked_study
+from orchestrator.record import History, MasterLock, RunDirectory, StudyRecord
 from orchestrator.record.facts import Entry
-from orchestrator.record.history import History
 from orchestrator.record.ledger import Line, read
-from orchestrator.record.lock import MasterLock
 from tests.builders import write_study
 
 Outcomes = Callable[[Assignment], float | Failure | None]  # None: the job ends without a result

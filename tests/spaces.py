@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from orchestrator.contract.assignment import Configuration, Value
 from orchestrator.errors import InputError
+from orchestrator.space import SearchSpace
 from orchestrator.space.parameter import Parameter
-from orchestrator.space.space import Choice, Int, SearchSpace
+from orchestrator.space.space import Choice, Int
 
 Frozen = frozenset[tuple[str, str]]  # a configuration that can be in a set; True, 1 and 1.0 differ
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.record.history import End, History
+from orchestrator.record import History
+from orchestrator.record.history import End
 from orchestrator.record.ledger import Line, read
 
 PROFILE = """

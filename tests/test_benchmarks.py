@@ -16,10 +16,10 @@ from benchmarks.problem import Problem
 from benchmarks.problems import GROUPS, PROBLEMS, problem, random_regrets
 from benchmarks.searchers import PEERS, Method, Setting
 from benchmarks.simulation import Study, simulate, utilization
-from orchestrator.algorithms import ALGORITHMS
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import ALGORITHMS, Observation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 from tests.shared_data import shared_data
 
 # The others come with the extras that CI installs.

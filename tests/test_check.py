@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.inputs.manifest import Frozen, Prepared, PreparedTask
-from orchestrator.config.profile import ClusterProfile, resources
-from orchestrator.config.study import StudySpec
+from jobs.inputs import Prepared
+from jobs.inputs.manifest import Frozen, PreparedTask
+from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.config.profile import resources
 from orchestrator.errors import InputError
-from orchestrator.preflight.forecast import forecast
-from orchestrator.preflight.studies import prepared_inputs, read_both, read_checked_study
+from orchestrator.preflight import forecast, prepared_inputs, read_both, read_checked_study
 from tests.builders import LITGPT, line_of, write_study
 
 MODEL_CONFIG = "n_embd: 32\nn_head: 4\nn_query_groups: 1\nhead_size: 8\npadded_vocab_size: 100\n"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
-from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int, Parameter
 from tests.spaces import everything, finite_spaces, frozen
 
 OPTIMIZER = Choice(("adam", "sgd", "nesterov"), default="sgd")

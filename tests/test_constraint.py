@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
+from orchestrator.space import SearchSpace
 from orchestrator.space.constraint import Constraint
-from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space.space import Choice, Float, Int, Parameter
 from tests.spaces import everything, finite_spaces, frozen
 
 RANK: dict[str, Parameter] = {"rank": Int(1, 64), "alpha": Int(1, 64)}

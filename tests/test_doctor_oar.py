@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.preflight import read_checked_profile
 from tests.clusters.oar import OarCluster
 from tests.studies import orchestrator
 from tests.test_doctor import examined, profile, wrong

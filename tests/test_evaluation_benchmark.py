@@ -131,7 +131,7 @@ def test_a_llama_of_random_weights_has_the_published_size(toy: Inputs) -> None:
     from jobs.checkpoints import check as checkpoint
     from jobs.export import hugging_face
     from jobs.model import lora
-    from orchestrator.contract.evaluation import LitGPTEvaluation
+    from orchestrator.contract import LitGPTEvaluation
 
     section = {"kind": "litgpt", "model": str(toy.model), "data": "x", "steps": 1}
     checkpoint.check(toy.model, LitGPTEvaluation.model_validate(section))

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from orchestrator.attempts.gather import Gatherer, Pending
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract import Failure, Outcome, Result
 from orchestrator.errors import StudyStopped
-from orchestrator.executors.base import Executor, JobState, Overrides, State
+from orchestrator.executors import Executor, JobState, State
+from orchestrator.executors.base import Overrides
 
 POLL_S, GRACE_S, PATIENCE_S = 30.0, 60.0, 600.0
 RUNNING, UNKNOWN, LOST = JobState(State.RUNNING), JobState(State.UNKNOWN), JobState(State.LOST)

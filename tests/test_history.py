@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract.result import Failure, Outcome
+from orchestrator.contract import Failure, Outcome
 from orchestrator.errors import LedgerCorrupt
+from orchestrator.record import History
 from orchestrator.record.facts import Entry
-from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from tests.builders import NOON, Story, whole_story
 

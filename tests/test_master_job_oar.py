@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import History, RunDirectory
 from orchestrator.record.facts import Why
-from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
 from tests.clusters.oar import ENDED, OarCluster

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.master.chain import FRUITLESS
-from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.record import History, RunDirectory
+from orchestrator.record.directory import MasterProcess
 from orchestrator.record.facts import Why
-from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
 from tests.clusters.slurm import SlurmCluster

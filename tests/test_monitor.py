@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.contract.files import dumps, publish
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.lock import Link, MasterLock
-from orchestrator.record.summary import look
-from orchestrator.views.status import facts, news, status_view, trial_facts, trials_view, watch_view
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
+from orchestrator.record import MasterLock, RunDirectory, look
+from orchestrator.record.lock import Link
+from orchestrator.views import status_facts, status_view, trial_facts, trials_view
+from orchestrator.views.status import news, watch_view
 from tests.builders import Story, whole_story
 
 
@@ -42,7 +43,7 @@ def test_looking_needs_no_state_of_the_algorithm(run: RunDirectory) -> None:
 
 def test_facts_are_json_and_say_where_the_study_stands(run: RunDirectory) -> None:
     summary = look(run)
-    found = json.loads(json.dumps(facts(run, summary), allow_nan=False))
+    found = json.loads(json.dumps(status_facts(run, summary), allow_nan=False))
     assert {key: found[key] for key in ("study", "state", "why", "evaluated", "failed", "open")} == {
         "study": "story",
         "state": "done",
@@ -93,9 +94,12 @@ def test_a_message_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> N
 
 def test_the_state_says_whether_a_master_runs(tmp_path: Path) -> None:
     run = Story().ask({"x": 1}).write(tmp_path)
-    assert facts(run, look(run))["state"] == "no master (`orchestrator resume`, or the next `tick`, goes on)"
+    assert (
+        status_facts(run, look(run))["state"]
+        == "no master (`orchestrator resume`, or the next `tick`, goes on)"
+    )
     with MasterLock(run):
-        assert facts(run, look(run))["state"] == "running"
+        assert status_facts(run, look(run))["state"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -103,15 +107,15 @@ def test_the_state_says_whether_a_master_runs(tmp_path: Path) -> None:
 )
 def test_the_state_says_how_the_study_ended(tmp_path: Path, why: str, state: str) -> None:
     run = Story().add("ended", why=why, message="so").write(tmp_path)
-    assert facts(run, look(run))["state"] == state
+    assert status_facts(run, look(run))["state"] == state
 
 
 def test_a_study_that_is_resumed_runs_before_its_ledger_says_so(tmp_path: Path) -> None:
     run = Story().add("ended", why="cancelled", message="so").write(tmp_path)
     with MasterLock(run):
-        assert facts(run, look(run))["state"] == "running"
+        assert status_facts(run, look(run))["state"] == "running"
     publish(run.master_job_file, dumps(asdict(Link(1, "7"))))
-    assert facts(run, look(run))["state"] == "waiting for its master's job"
+    assert status_facts(run, look(run))["state"] == "waiting for its master's job"
     assert "so" not in " ".join(shown(status_view(run, look(run)))[1:3])
 
 
@@ -186,7 +190,7 @@ def test_news_are_what_came_between_two_looks() -> None:
 
 def test_the_status_names_the_master_and_the_job_that_follows_it(tmp_path: Path) -> None:
     run = Story().ask({"x": 1}).write(tmp_path)
-    assert facts(run, look(run))["master"] is None
+    assert status_facts(run, look(run))["master"] is None
     publish(run.master_job_file, dumps(asdict(Link(2, "78"))))
     assert "master    job 78 is to go on with it: see `orchestrator queue`" in shown(
         status_view(run, look(run))
@@ -195,7 +199,7 @@ def test_the_status_names_the_master_and_the_job_that_follows_it(tmp_path: Path)
         [line] = [line for line in shown(status_view(run, look(run))) if line.startswith("master")]
         assert f"host {socket.gethostname()}, pid {os.getpid()}, since" in line
         assert line.endswith("job 77; job 78 follows it")
-        found = json.loads(json.dumps(facts(run, look(run))))["master"]
+        found = json.loads(json.dumps(status_facts(run, look(run))))["master"]
         assert (found["holder"]["job"], found["next_job"]) == ("77", "78")
     publish(run.master_job_file, dumps(asdict(Link(2, ""))))
-    assert facts(run, look(run))["master"] is None
+    assert status_facts(run, look(run))["master"] is None

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from orchestrator.attempts.retries import struck
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure
-from orchestrator.executors import payload
-from orchestrator.executors.base import JobState, Overrides, State
+from orchestrator.config import ClusterProfile
+from orchestrator.contract import Assignment, Failure
+from orchestrator.executors import JobState, State, payload
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.oar.executor import OarExecutor
 from orchestrator.executors.slurm.executor import SlurmExecutor
-from orchestrator.preflight.forecast import forecast
+from orchestrator.preflight import forecast
+from orchestrator.record import Summary
 from orchestrator.record.ledger import read
-from orchestrator.record.summary import Summary
 from orchestrator.views.hours import hours
 from orchestrator.views.queue import jobs as queue_rows
 from tests.builders import Story

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.algorithms import Algorithm, create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Algorithm, Observation, create
 from orchestrator.algorithms.tree.soo import SOO
 from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import InputError
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
+from orchestrator.views import tree_view
 from orchestrator.views.search_tree import Kind, Partition, State
-from orchestrator.views.tree_view import lines, overview
+from orchestrator.views.tree_view import lines
 from tests.builders import Story
 from tests.studies import orchestrator, run_study, write_study
 
@@ -92,7 +92,7 @@ def state_of(expanded: list[int], sources: list[int], **more: Any) -> dict[str, 
 
 def text_of(partition: Partition, width: int = 100) -> str:
     console = Console(file=StringIO(), width=width)
-    console.print(overview(partition))
+    console.print(tree_view(partition))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 

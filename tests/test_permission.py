@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.attempts.permission import Permission
-from orchestrator.executors.base import JobState, State
+from orchestrator.executors import JobState, State
 from tests.scripted import ScriptedCluster, Study, study
 
 MONDAY_18 = dt.datetime(2026, 11, 23, 18, 0, tzinfo=dt.UTC)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.profile import BUILT_IN, profiles, read_profile
+from orchestrator.config import read_profile
+from orchestrator.config.profile import BUILT_IN, profiles
 from orchestrator.errors import InputError
-from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.preflight import read_checked_profile
 
 MINE = 'scheduler = "slurm"\nshared_dir = "."\ngpus = 1\nwalltime_min = 5\nmax_jobs = 3\n'
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.preflight import read_checked_profile
 
 SLURM = """\
 scheduler = "slurm"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError
-from orchestrator.preflight.profiles import read_checked_profile
+from orchestrator.preflight import read_checked_profile
 from orchestrator.site import new_profile, oar
 from orchestrator.site.slurm import gpus_of, minutes
 from tests.clusters.slurm import SlurmCluster

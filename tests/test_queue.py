@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.config.profile import ClusterProfile
+from orchestrator.config import ClusterProfile
 from orchestrator.contract.assignment import Configuration
-from orchestrator.executors.base import JobState, State
-from orchestrator.views.queue import facts, jobs, moment_text, queue_view, typical_s, without_job
+from orchestrator.executors import JobState, State
+from orchestrator.views import queue_facts, queue_view
+from orchestrator.views.queue import jobs, moment_text, typical_s, without_job
 from tests.builders import NOON, Story
 
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -118,7 +119,7 @@ def test_trials_without_a_job_are_counted_and_the_charter_says_why(story: Story)
 
 
 def test_the_facts_are_json(story: Story) -> None:
-    found = facts(story.summary, jobs(story.summary, {"job-1-1": RUNNING}), [])
+    found = queue_facts(story.summary, jobs(story.summary, {"job-1-1": RUNNING}), [])
     again = json.loads(json.dumps(found, allow_nan=False))
     assert again["typical_s"] == 120
     assert [job["trial"] for job in again["jobs"]] == [1, 2, 3]

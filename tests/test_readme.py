@@ -12,7 +12,7 @@ import typer.main
 from orchestrator.algorithms import ALGORITHMS
 from orchestrator.cli.program import app
 from orchestrator.config.profile import BUILT_IN
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

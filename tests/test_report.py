@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contract.assignment import Configuration
-from orchestrator.record.directory import RunDirectory
-from orchestrator.views.report import write_report
+from orchestrator.record import RunDirectory
+from orchestrator.views import write_report
 from tests.builders import Story, whole_story
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation
 from orchestrator.errors import InputError, StudyStopped
 from orchestrator.master import retention
-from orchestrator.preflight.studies import read_checked_study
+from orchestrator.preflight import read_checked_study
 from orchestrator.record.summary import kept
 from tests.builders import LITGPT, Story, write_study
 from tests.scripted import Outcomes, ScriptedCluster, Study, study, value

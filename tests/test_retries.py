@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.attempts.retries import is_retried, overrides_of, struck
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.config import ClusterProfile
+from orchestrator.contract import Failure, Outcome, Result
 from orchestrator.executors.base import Overrides
-from orchestrator.record.history import History
+from orchestrator.record import History
 from tests.builders import Story
 
 

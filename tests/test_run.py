@@ -16,15 +16,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.errors import Held, InputError, StudyStopped
-from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
-from orchestrator.record.lock import MasterLock
+from orchestrator.record import MasterLock, RunDirectory
+from orchestrator.record.directory import HEARTBEAT_S, MasterProcess
 
 HOLD = """
 import sys
 from pathlib import Path
-from orchestrator.record.directory import MasterLock, RunDirectory
+from orchestrator.record import MasterLock, RunDirectory
 with MasterLock(RunDirectory(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.readline()

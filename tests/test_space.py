@@ -10,7 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
-from orchestrator.space.space import PRESETS, Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import PRESETS, Choice, Float, Int
 
 Parameter = Float | Int | Choice
 

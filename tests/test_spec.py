@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.evaluation import CommandEvaluation, LitGPTEvaluation, LocalTask
+from orchestrator.config import StudySpec
+from orchestrator.contract import CommandEvaluation, LitGPTEvaluation
+from orchestrator.contract.evaluation import LocalTask
 from orchestrator.errors import InputError
-from orchestrator.preflight.studies import read_checked_study
+from orchestrator.preflight import read_checked_study
 from orchestrator.space.space import Float
 from tests.builders import LITGPT, STUDY, line_of, write_study
 

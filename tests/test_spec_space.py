@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preflight.studies import read_checked_study
+from orchestrator.preflight import read_checked_study
 from orchestrator.space.space import Choice, Float, Int
 from tests.builders import LITGPT, write_study
 from tests.test_spec import COMMAND, problems_of, read, the_problem
@@ -150,7 +150,7 @@ def test_constraints_alone_leave_the_space_that_a_function_brings_along(tmp_path
         ),
         (
             'constraints = ["n < m"]',
-            'space.constraints.0: `n < m`: nothing is called "m"; numbers here: n, x',
+            'space.constraints.0: `n < m`: no number is called "m"; known: n, x',
         ),
         (
             'constraints = ["n < 9", "n < 1"]',

@@ -16,9 +16,8 @@ import psutil
 import pytest
 
 from orchestrator.cli import INTERRUPTED
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import History, RunDirectory
 from orchestrator.record.facts import Why
-from orchestrator.record.history import History
 from orchestrator.record.ledger import read
 from tests.studies import (
     assert_undisturbed,

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.algorithms import ALGORITHMS
-from orchestrator.algorithms.base import KnownScore
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import ALGORITHMS, KnownScore
+from orchestrator.config import StudySpec
+from orchestrator.contract import Failure
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
+from orchestrator.preflight import forecast
 from orchestrator.preflight.beginning import learnt
-from orchestrator.preflight.forecast import forecast
-from orchestrator.record import requests
-from orchestrator.record.directory import RunDirectory
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.record import RunDirectory, requests
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.builders import Story
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study
 from tests.studies import orchestrator, run_study, write_study

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Assignment, Failure
 from orchestrator.errors import StudyStopped
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study, value
 

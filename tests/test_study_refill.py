@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms import ALGORITHMS, Algorithm
-from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms import ALGORITHMS, Algorithm, Observation, Suggestion
 from orchestrator.algorithms.tree.soo import SOO
-from orchestrator.space.space import Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Int
 from tests.algorithms.playing import play
 from tests.scripted import Following, ScriptedCluster, Study, replayed, study, value, value_at
 

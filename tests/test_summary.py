@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.contract.result import Metric
+from orchestrator.contract import Metric
 from orchestrator.record.summary import configuration_text, outcome, seconds_text, value_text
 from tests.builders import NOON, Story, whole_story
 

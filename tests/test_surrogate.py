@@ -15,7 +15,7 @@ from orchestrator.algorithms.surrogate import priors
 from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.surrogate.priors import Priors
 from orchestrator.algorithms.surrogate.process import fit
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 Array = npt.NDArray[np.float64]
 

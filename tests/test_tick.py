@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.master.control import crontab_line
-from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
+from orchestrator.record import RunDirectory
+from orchestrator.record.directory import HEARTBEAT_S, MasterProcess
 from tests.studies import (
     PROFILE,
     assert_undisturbed,

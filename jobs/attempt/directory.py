@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.files import dumps, publish, publish_once
-from orchestrator.contract.result import Result
+from orchestrator.contract import Assignment, Result, publish, publish_once
+from orchestrator.contract.files import dumps
 
 RESULT, TRIAL, CLAIM, LOG, COPIES = "result.json", "trial.json", "claim.json", "log.out", "copies"
 _RESERVE = ".reserve"

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Failure, Metric
 from orchestrator.errors import InputError, OrchestratorError
 
 _LONGEST_MESSAGE = 2000  # characters; result.json fits the space that is reserved for it

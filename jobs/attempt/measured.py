@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.contract.result import Metric
+from orchestrator.contract import Metric
 
 # Compute nodes have no way out: a library that asked the network would hang, or fetch what no one checked.
 OFFLINE = {

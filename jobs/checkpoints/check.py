@@ -11,9 +11,10 @@ from litgpt.prompts import prompt_styles
 
 from jobs.attempt.failure import one_line
 from jobs.checkpoints.vocabulary import tokenizer_problems
-from jobs.inputs.limits import CONFIG, hugging_face, length_problems, lora_problems
+from jobs.inputs import length_problems, lora_problems
+from jobs.inputs.limits import CONFIG, hugging_face
 from jobs.model.lora import weights
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.errors import InputError, OrchestratorError
 
 

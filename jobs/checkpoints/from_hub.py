@@ -18,7 +18,8 @@ import psutil
 
 from jobs.checkpoints import hub
 from jobs.inputs.manifest import size_text
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
 
 Report = Callable[[str], None]

@@ -12,17 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from jobs.data.instructions import Instruction
-from orchestrator.contract.evaluation import LitGPTEvaluation
-
-if TYPE_CHECKING:
-    pass
+from orchestrator.contract import LitGPTEvaluation
 
 _LOCK_S = 600.0  # seconds to wait for another process that tokenizes the same
 

@@ -1,0 +1,1 @@
+"""The kinds of evaluation, a file each: a function, a command, LoRA fine-tuning and scoring."""

@@ -32,10 +32,8 @@ from jobs.attempt.failure import (
 from jobs.attempt.interruption import Interruption
 from jobs.processes import launch
 from jobs.processes.launch import Call
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import CommandEvaluation
-from orchestrator.contract.files import dumps, publish
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Assignment, CommandEvaluation, Failure, Metric, publish
+from orchestrator.contract.files import dumps
 
 _LAST_LINES = 12  # of stderr, for the message
 _METRIC_KEYS = {"value", "stderr", "n"}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from jobs.attempt.failure import EvaluationFailed
 from jobs.attempt.stages import Stages
 from jobs.data.tokens import cut_short, nested, samples
+from jobs.inputs import Prepared, require_prepared
 from jobs.inputs.hyperparameters import hyperparameters
-from jobs.inputs.manifest import Prepared, library_files, require_prepared, thaw
+from jobs.inputs.manifest import library_files, thaw
 from jobs.tasks import sandbox
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation, Metric
+from orchestrator.contract.evaluation import LocalTask
 from orchestrator.errors import InputError
 
 if TYPE_CHECKING:

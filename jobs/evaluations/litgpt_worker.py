@@ -25,10 +25,8 @@ from jobs.attempt.stages import Stages
 from jobs.attempt.termination import guarded, leave
 from jobs.processes import launch
 from jobs.processes.launch import Call
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.files import dumps, publish
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation, Metric, publish
+from orchestrator.contract.files import dumps
 from orchestrator.contract.strict import Record
 
 MODULE = "jobs.evaluations.litgpt_worker"

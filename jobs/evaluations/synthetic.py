@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.attempt.failure import EvaluationFailed, check_finite
-from orchestrator.contract.evaluation import SyntheticEvaluation
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Failure, Metric, SyntheticEvaluation
 from orchestrator.contract.synthetic import FUNCTIONS
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.evaluation import LitGPTEvaluation
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

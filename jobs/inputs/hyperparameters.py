@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import ValidationError
 
 from jobs.attempt.failure import EvaluationFailed, one_line
+from orchestrator.contract import Failure
 from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.evaluation import Hyperparameters
-from orchestrator.contract.result import Failure
-
-if TYPE_CHECKING:
-    pass
 
 
 def hyperparameters(configuration: Configuration) -> Hyperparameters | None:

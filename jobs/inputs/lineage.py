@@ -7,8 +7,8 @@ rate that depends on no end, samples in an order that depends on no number of th
 from __future__ import annotations
 
 from jobs.inputs.manifest import Prepared, digest
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.evaluation import LitGPTEvaluation
 
 # Fields of an evaluation, and hyperparameters, that may differ: how far a training goes, and what is measured
 # at its end.

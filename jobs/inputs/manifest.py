@@ -19,9 +19,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.contract import LitGPTEvaluation, publish
 from orchestrator.contract.evaluation import DEMO as DEMO  # noqa: PLC0414 - others import it from here
-from orchestrator.contract.evaluation import LitGPTEvaluation, StockTask
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract.evaluation import StockTask
+from orchestrator.contract.files import dumps
 from orchestrator.contract.strict import Record
 from orchestrator.errors import InputError
 

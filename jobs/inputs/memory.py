@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.inputs.manifest import Prepared
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 
 _SHARE = 0.7  # of a GPU's memory, for weights; the rest is for activations
 _ITEM_BYTES = {"fp32": 4.0, "bf16": 2.0}

@@ -1,0 +1,1 @@
+"""The model in memory: LoRA, quantized weights, shards, the head and the loss."""

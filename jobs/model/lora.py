@@ -14,11 +14,11 @@ import torch
 from litgpt.lora import GPT, Config, LoRALinear, mark_only_lora_as_trainable, merge_lora_weights
 
 from jobs.attempt.failure import EvaluationFailed, diverged, one_line
-from jobs.inputs.limits import lora_problems
+from jobs.inputs import lora_problems
 from jobs.model import adapted, quantization, sharding
 from jobs.processes.group import ALONE, Group
+from orchestrator.contract import Failure
 from orchestrator.contract.evaluation import Hyperparameters, Projection
-from orchestrator.contract.result import Failure
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

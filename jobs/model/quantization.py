@@ -13,7 +13,7 @@ import torch
 from litgpt.lora import GPT
 
 from jobs.attempt.failure import EvaluationFailed
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 
 def require(place: torch.device) -> None:

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from jobs.attempt.failure import EvaluationFailed
 from jobs.inputs import memory
 from jobs.processes.group import Group
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 
 def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group: Group) -> bool:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.attempt.failure import EvaluationFailed, one_line
-from jobs.inputs.manifest import FileMark, Prepared, PreparedTask, library_files
-from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask
+from jobs.inputs import Prepared
+from jobs.inputs.manifest import FileMark, PreparedTask, library_files
+from orchestrator.contract import LitGPTEvaluation
+from orchestrator.contract.evaluation import LocalTask
 from orchestrator.contract.files import dumps
 from orchestrator.contract.strict import Record
 from orchestrator.errors import InputError

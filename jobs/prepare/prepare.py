@@ -15,24 +15,24 @@ from typing import TypeVar
 from jobs.attempt.failure import is_full_disk
 from jobs.data.instructions import Instruction
 from jobs.data.tokens import cut_short, tokenized
+from jobs.inputs import Prepared, require_prepared
 from jobs.inputs.manifest import (
     DEMO,
     MODEL_FILES,
     FileMark,
-    Prepared,
     PreparedTask,
     digest,
     freeze,
     library_files,
     manifest_path,
-    require_prepared,
     size_text,
 )
 from jobs.prepare import demo, offline, task_file
 from jobs.prepare import sources as data_sources
 from jobs.tasks.suites import read_documents
-from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask, StockTask, TaskFile
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import LitGPTEvaluation, publish
+from orchestrator.contract.evaluation import LocalTask, StockTask, TaskFile
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
 
 Report = Callable[[str], None]

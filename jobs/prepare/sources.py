@@ -9,7 +9,8 @@ from jobs.data.instructions import Instruction, read_instructions
 from jobs.data.mixture import line, mixed, split
 from jobs.data.modules import read_module
 from jobs.prepare import demo
-from orchestrator.contract.evaluation import DEMO, MODULE, LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
+from orchestrator.contract.evaluation import DEMO, MODULE
 from orchestrator.errors import InputError
 
 Report = Callable[[str], None]

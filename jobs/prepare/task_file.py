@@ -11,8 +11,8 @@ import yaml
 
 from jobs.attempt.failure import one_line
 from jobs.inputs.manifest import PreparedTask
+from orchestrator.contract import publish
 from orchestrator.contract.evaluation import TaskFile
-from orchestrator.contract.files import publish
 from orchestrator.errors import InputError
 
 _READERS = ("json", "csv", "parquet", "text")  # of the `datasets` library, for local files

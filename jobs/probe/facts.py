@@ -25,7 +25,8 @@ from typing import Any
 
 from jobs.attempt.directory import job_id
 from jobs.probe import storage
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 
 EXCHANGES = 4
 FACTS, LOCK = "facts.json", "held-by-login-node.lock"

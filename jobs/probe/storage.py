@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.contract.files import publish, publish_once
+from orchestrator.contract import publish, publish_once
 
 # Beginnings of the types, as in /proc/self/mountinfo, that several hosts can mount. A filesystem of any other
 # type may be on this host alone.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.attempt.failure import EvaluationFailed
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 # Beginnings of the names of variables that describe the SLURM step of this process: another step of the job
 # must not inherit them …

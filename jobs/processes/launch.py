@@ -29,8 +29,8 @@ from jobs.attempt.interruption import Interruption
 from jobs.attempt.termination import end_children
 from jobs.processes.hosts import Launcher, free_port, layout
 from jobs.processes.process import MARK, PR_SET_CHILD_SUBREAPER
-from orchestrator.contract.files import dumps, publish
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure, publish
+from orchestrator.contract.files import dumps
 
 _PROCESS = str(Path(__file__).with_name("process.py"))
 FOLDER = "ranks"  # in the attempt's directory

@@ -10,7 +10,7 @@ import tempfile
 
 from jobs.attempt.failure import EvaluationFailed, one_line
 from jobs.tasks import sandbox_child
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 SECONDS = 3  # of processor time. HumanEval's harness allows as many of elapsed time, too few on a busy host
 _PATIENCE = 10  # elapsed seconds for each of these: a program may also wait

@@ -16,7 +16,7 @@ from jobs.model.loss import sample_losses
 from jobs.processes.group import ALONE, Group
 from jobs.tasks.language_model import LitGPTModel, tokens_at_once
 from jobs.tasks.suites import Suite
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Failure, Metric
 
 _BOOTSTRAPS = 1000  # for the few metrics whose standard error has no formula
 

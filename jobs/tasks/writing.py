@@ -8,7 +8,7 @@ from typing import Any
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from jobs.attempt.failure import EvaluationFailed
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 _LONGEST = 256  # tokens to write at most, where a task does not say: lm-eval's default
 

@@ -25,7 +25,8 @@ from jobs.model import loss as objective
 from jobs.processes.group import ALONE, Group
 from jobs.training.micro_batches import MicroBatches
 from jobs.training.state import State, TrainingStates
-from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
+from orchestrator.contract.evaluation import Hyperparameters
 
 _BETAS = (0.9, 0.95)  # of AdamW, as in LitGPT's recipes
 _CLIP = 1.0  # the gradient's norm at most: a longer one is scaled down

@@ -13,16 +13,16 @@ from jobs.attempt.directory import checkpoint
 from jobs.attempt.failure import EvaluationFailed
 from jobs.attempt.stages import Stages
 from jobs.data.tokens import Sample
-from jobs.inputs.lineage import lineage
-from jobs.inputs.manifest import Prepared, digest
+from jobs.inputs import Prepared, lineage
+from jobs.inputs.manifest import digest
 from jobs.model import lora
 from jobs.processes.group import Group
 from jobs.training import finetune
 from jobs.training.finetune import Trained
 from jobs.training.micro_batches import MicroBatches
 from jobs.training.state import Beginning, TrainingStates
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.contract import Assignment, LitGPTEvaluation
+from orchestrator.contract.evaluation import Hyperparameters
 
 
 class Training:

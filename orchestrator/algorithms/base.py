@@ -31,8 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 
 class Algorithm(ABC):

@@ -34,9 +34,8 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from orchestrator.algorithms.options import Kernel
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.surrogate.process import MOST_FITTED, exact, known_variances, part, tensor
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point, SearchSpace
 from orchestrator.space.sampling import fresh, latin_hypercube
-from orchestrator.space.space import SearchSpace
 
 RESTARTS, RAW_SAMPLES, MC_SAMPLES = 10, 512, 128
 

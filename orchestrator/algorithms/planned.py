@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 
 class Planned(Algorithm):

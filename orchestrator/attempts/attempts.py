@@ -12,17 +12,14 @@ from orchestrator.attempts.permission import Permission
 from orchestrator.attempts.quota import Quota
 from orchestrator.attempts.retries import is_retried, overrides_of, struck
 from orchestrator.attempts.submission import Submission
+from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.config.charter import Verdict
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure, Result
+from orchestrator.contract import Assignment, Failure, Result
 from orchestrator.errors import Full, SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor, Overrides, State
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.executors import Executor, State
+from orchestrator.executors.base import Overrides
+from orchestrator.record import Attempt, RunDirectory, StudyRecord, Trial
 from orchestrator.record.facts import Noted
-from orchestrator.record.history import Attempt, Trial
 
 # How an attempt ended without its job's own word.
 _UNHEARD = (Failure.KILLED, Failure.LOST, Failure.PREEMPTED, Failure.HOST_FAULT)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract import Failure, Outcome, Result
 from orchestrator.errors import StudyStopped
-from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.executors import Executor, JobState, State
 
 LOG_TAIL_LINES = 5
 LEAST_FREE_BYTES = 64 * 1024  # with less a job could not write its result

@@ -10,13 +10,11 @@ from collections.abc import Callable
 
 from orchestrator.attempts.gather import Pending
 from orchestrator.attempts.retries import is_retried
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.contract.result import Failure, Result
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.config import ClusterProfile
+from orchestrator.contract import Failure, Result
+from orchestrator.record import RunDirectory, StudyRecord, Summary, Trial
 from orchestrator.record.facts import Evaluated, Failed, Withdrawn
-from orchestrator.record.history import Trial
-from orchestrator.record.summary import Summary, value_text
+from orchestrator.record.summary import value_text
 
 
 class Outcomes:

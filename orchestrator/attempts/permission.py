@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.attempts.gather import Pending
+from orchestrator.config import ClusterProfile
 from orchestrator.config.charter import Verdict
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.executors.base import JobState, State
-from orchestrator.record.history import Attempt, History
+from orchestrator.executors import JobState, State
+from orchestrator.record import Attempt, History
 
 Span = tuple[dt.datetime, dt.datetime, int]  # start, end, hosts
 _ALLOWED = Verdict(allowed=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from orchestrator.config.profile import ClusterProfile, Rule
-from orchestrator.contract.result import Failure, Result
+from orchestrator.config import ClusterProfile
+from orchestrator.config.profile import Rule
+from orchestrator.contract import Failure, Result
 from orchestrator.executors.base import Overrides
-from orchestrator.record.history import Attempt, End, History, Trial
+from orchestrator.record import Attempt, History, Trial
+from orchestrator.record.history import End
 
 _AT_FAULT = (Failure.HOST_FAULT, Failure.KILLED)  # a host may be
 

@@ -16,15 +16,14 @@ from dataclasses import replace
 
 from orchestrator import errors
 from orchestrator.attempts.gather import Pending
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.files import dumps, publish, publish_once
+from orchestrator.contract import Assignment, publish, publish_once
+from orchestrator.contract.files import dumps
 from orchestrator.errors import Full, SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor, Overrides
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.executors import Executor
+from orchestrator.executors.base import Overrides
+from orchestrator.record import RunDirectory, StudyRecord, Trial
 from orchestrator.record.facts import Refused, Submitted, Submitting
 from orchestrator.record.faults import fault_point
-from orchestrator.record.history import Trial
 
 
 class Submission:

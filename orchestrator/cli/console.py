@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from typer.core import TyperGroup
 from orchestrator import __version__
 from orchestrator.cli import INTERRUPTED
 from orchestrator.errors import InputError, OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.record import RunDirectory
 
 out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -32,6 +35,7 @@ class Commands(TyperGroup):
         return [*first, *rest, *last]
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command; what is for the user to mend is printed, and gives the exit code."""
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -78,15 +82,29 @@ AsJob = Annotated[
 TakeOver = Annotated[bool, typer.Option(help="A master on another host is known to be gone.")]
 
 
+def find_run(name: str, runs: Path) -> RunDirectory:
+    """Return the run of that path, or else of that study's name below `runs`.
+
+    Raises:
+        InputError: there is none.
+    """
+    from orchestrator.record import RunDirectory  # `--help` does without it
+
+    return RunDirectory.find(name, runs)
+
+
 def say(line: str) -> None:
+    """Print a line with the time of day."""
     out.print(f"{datetime.now().astimezone():%H:%M:%S} {line}", markup=False)
 
 
 def print_json(value: object) -> None:
+    """Print a value as JSON."""
     sys.stdout.write(json.dumps(value, allow_nan=False, indent=2) + "\n")
 
 
 def two_columns(rows: dict[str, str]) -> None:
+    """Print names, each with a text beside it."""
     table = Table.grid(padding=(0, 2))
     for name, text in rows.items():
         table.add_row(f"[bold]{name}[/]", text)

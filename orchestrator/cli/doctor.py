@@ -15,7 +15,7 @@ from orchestrator.cli import INTERRUPTED
 from orchestrator.cli.console import AsJson, Profile, app, err, out, print_json
 
 if TYPE_CHECKING:
-    from orchestrator.config.profile import ClusterProfile
+    from orchestrator.config import ClusterProfile
     from orchestrator.doctor.finding import Finding
 
 _MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "wrong": "[red]✗[/]"}
@@ -40,7 +40,7 @@ def doctor(
     and how late; its Python, GPUs, clock and space. Ctrl-C cancels that job.
     """
     from orchestrator.doctor import examine
-    from orchestrator.preflight.profiles import read_checked_profile
+    from orchestrator.preflight import read_checked_profile
 
     place, path = read_checked_profile(profile)
     if not as_json:

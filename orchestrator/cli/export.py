@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.console import Run, Runs, app, out
-from orchestrator.record.directory import RunDirectory
+from orchestrator.cli.console import Run, Runs, app, find_run, out
 
 
 @app.command()
@@ -42,13 +41,14 @@ def export(
     """
     from jobs.export.adapter import Adapter
     from jobs.export.export import export as write
-    from jobs.inputs.manifest import require_prepared
+    from jobs.inputs import require_prepared
     from orchestrator.errors import InputError
     from orchestrator.master.launch import launched_study
-    from orchestrator.record.summary import look, value_text
+    from orchestrator.record import look
+    from orchestrator.record.summary import value_text
     from orchestrator.views.adapter import choose, facts, litgpt
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     summary = look(directory)
     history = summary.history
     spec = launched_study(directory, history, check_original=False)

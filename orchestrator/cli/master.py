@@ -10,11 +10,10 @@ import typer
 from orchestrator.cli import INTERRUPTED
 from orchestrator.cli.console import err, out, say
 from orchestrator.errors import Held, InputError
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.lock import MasterLock
 
 if TYPE_CHECKING:
     from orchestrator.master.launch import Launched
+    from orchestrator.record import RunDirectory
 
 
 def only_one_of(**ways: bool) -> None:
@@ -36,8 +35,7 @@ def go(
 
     `launched` is what is known of a study that was launched just now.
     """
-    from orchestrator.master import control
-    from orchestrator.master.launch import drive
+    from orchestrator.master import control, drive
 
     control.end_chain(run, take_over=take_over)
     if detach:
@@ -48,6 +46,8 @@ def go(
         out.print(f"master runs detached (pid {pid}); log: {run.log}", markup=False)
         out.print(f"follow it with: orchestrator watch {run.path}", markup=False)
         return
+    from orchestrator.record import MasterLock
+
     lock = MasterLock(run, take_over=take_over)
     try:
         why = drive(run, say, lock, launched=launched, as_launched=as_launched)
@@ -85,8 +85,8 @@ def look_once(
 
     `launched` is what is known of a study that was launched just now.
     """
-    from orchestrator.master.launch import drive
-    from orchestrator.record.summary import look
+    from orchestrator.master import drive
+    from orchestrator.record import look
     from orchestrator.views.status import news
 
     before = look(run)
@@ -94,6 +94,8 @@ def look_once(
         if verbose:
             out.print(before.history.ended.message, markup=False)
         return
+    from orchestrator.record import MasterLock
+
     lock = MasterLock(run, take_over=take_over)
     try:
         why = drive(
@@ -127,9 +129,8 @@ def _silence(_: str) -> None: ...
 
 def close_with_report(run: RunDirectory, *, quiet: bool) -> Path:
     """Write the report; unless `quiet`, print the table of trials and where things stand."""
-    from orchestrator.record.summary import look
-    from orchestrator.views.report import write_report
-    from orchestrator.views.status import status_view, trials_view
+    from orchestrator.record import look
+    from orchestrator.views import status_view, trials_view, write_report
 
     summary = look(run)
     path = write_report(run, summary)

@@ -12,7 +12,7 @@ from rich.table import Table
 from orchestrator.cli.console import AsJson, app, out, print_json
 
 if TYPE_CHECKING:
-    from orchestrator.config.profile import ClusterProfile
+    from orchestrator.config import ClusterProfile
 
 profiles = typer.Typer(
     invoke_without_command=True,
@@ -30,7 +30,7 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
         return
     from orchestrator.config.profile import profiles as known
     from orchestrator.errors import InputError
-    from orchestrator.preflight.profiles import read_checked_profile
+    from orchestrator.preflight import read_checked_profile
 
     rows: dict[str, dict[str, Any]] = {}
     for name, path in known():
@@ -59,7 +59,7 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
 @profiles.command()
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show a profile's file, and what it amounts to: defaults filled in, and what follows on each failure."""
-    from orchestrator.preflight.profiles import read_checked_profile
+    from orchestrator.preflight import read_checked_profile
 
     profile, path = read_checked_profile(name)
     if as_json:
@@ -129,7 +129,7 @@ def _text(value: object) -> str:
 def _rules(profile: ClusterProfile) -> dict[str, str]:
     """Failure class -> what follows on it, for people."""
     from orchestrator.config.profile import Rule
-    from orchestrator.contract.result import Failure
+    from orchestrator.contract import Failure
 
     longest = profile.walltime_max_min
     meanings = {

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, out, say
+from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, find_run, out, say
 from orchestrator.cli.master import close_with_report, go, go_as_job, look_once, only_one_of
-from orchestrator.record.directory import RunDirectory
 
 AsLaunched = Annotated[bool, typer.Option(help="Go on although the study's file says something else by now.")]
 
@@ -28,7 +27,7 @@ def resume(
 ) -> None:
     """Go on with a study whose master ended, whatever ended it."""
     only_one_of(detach=detach, as_job=as_job)
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     if as_job:
         go_as_job(directory, take_over=take_over, as_launched=as_launched)
     else:
@@ -50,14 +49,14 @@ def tick(
 
     Takes in results, asks the search, submits. Says so in one line, and nothing if nothing happened.
     """
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     look_once(directory, verbose=verbose, take_over=take_over, as_launched=as_launched)
 
 
 @app.command("master-job", hidden=True)
 def master_job(run: Run, number: int, follows: bool = False, as_launched: bool = False) -> None:
     """Be a link of the chain of master's jobs: `master.link`."""
-    directory = RunDirectory.find(run, Path("runs"))
+    directory = find_run(run, Path("runs"))
     with directory.log.open("ab") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

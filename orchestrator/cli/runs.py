@@ -8,22 +8,21 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import AsJson, Run, Runs, TakeOver, app, out, print_json, say
+from orchestrator.cli.console import AsJson, Run, Runs, TakeOver, app, find_run, out, print_json, say
 from orchestrator.cli.master import close_with_report
-from orchestrator.record.directory import RunDirectory
 
 
 @app.command()
 def status(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Say where a study stands."""
-    from orchestrator.record.summary import look
-    from orchestrator.views.status import facts, status_view, trial_facts
+    from orchestrator.record import look
+    from orchestrator.views import status_facts, status_view, trial_facts
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     summary = look(directory)
     if as_json:
         trials = [trial_facts(summary, trial) for trial in summary.history.trials]
-        print_json({**facts(directory, summary), "trials": trials})
+        print_json({**status_facts(directory, summary), "trials": trials})
     else:
         out.print(status_view(directory, summary))
 
@@ -33,11 +32,11 @@ def watch(run: Run, runs: Runs = Path("runs")) -> None:
     """Show the live table of a study until it ends; Ctrl-C leaves the study alone."""
     from rich.live import Live
 
+    from orchestrator.record import look
     from orchestrator.record.lock import is_resumed
-    from orchestrator.record.summary import look
     from orchestrator.views.status import watch_view
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     try:
         with Live(console=out, auto_refresh=False) as live:
             while True:
@@ -58,11 +57,12 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     from orchestrator import executors
     from orchestrator.config.profile import resources
     from orchestrator.master import control
-    from orchestrator.preflight.profiles import read_checked_profile
-    from orchestrator.record.summary import look
-    from orchestrator.views.queue import facts, jobs, queue_view, without_job
+    from orchestrator.preflight import read_checked_profile
+    from orchestrator.record import look
+    from orchestrator.views import queue_facts, queue_view
+    from orchestrator.views.queue import jobs, without_job
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     summary = look(directory)
     ids = [a.job for t in summary.history.open_trials if (a := t.attempt) is not None and a.job is not None]
     place, _ = read_checked_profile(str(directory.profile))
@@ -71,7 +71,7 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     rows, masters = jobs(summary, states), control.master_jobs(directory)
     waiting = without_job(summary, place, states)
     if as_json:
-        print_json(facts(summary, rows, masters, waiting))
+        print_json(queue_facts(summary, rows, masters, waiting))
     else:
         out.print(queue_view(summary, rows, masters, waiting))
 
@@ -91,13 +91,14 @@ def tree(
     Without options: the way down to the incumbent's cell, and the best open leaf of each depth. A value with
     "(bound)" was not measured: the model spared you that evaluation.
     """
-    from orchestrator.preflight.studies import read_checked_study
-    from orchestrator.record.history import History
+    from orchestrator.preflight import read_checked_study
+    from orchestrator.record import History
     from orchestrator.record.ledger import read
+    from orchestrator.views import tree_view
     from orchestrator.views.search_tree import Partition
-    from orchestrator.views.tree_view import lines, overview
+    from orchestrator.views.tree_view import lines
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     history = History.replay(read(directory.ledger))
     launched_from = Path(history.created.path).parent
     partition = Partition(history, read_checked_study(directory.study, launched_from).space)
@@ -107,7 +108,7 @@ def tree(
         for line in lines(partition, None if every else depth):
             out.print(line, markup=False, soft_wrap=True)
     else:
-        out.print(overview(partition))
+        out.print(tree_view(partition))
 
 
 @app.command()
@@ -115,7 +116,7 @@ def cancel(run: Run, take_over: TakeOver = False, runs: Runs = Path("runs")) -> 
     """Cancel this study's jobs, and nobody else's, and stop its master."""
     from orchestrator.master import control
 
-    nothing = control.cancel(RunDirectory.find(run, runs), say, take_over=take_over)
+    nothing = control.cancel(find_run(run, runs), say, take_over=take_over)
     out.print("cancelled" if nothing is None else f"nothing to cancel: {nothing}", markup=False)
 
 
@@ -129,7 +130,7 @@ def enqueue(
     from orchestrator.master import control
     from orchestrator.record.summary import values_text
 
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     configuration, spec = control.enqueue(directory, values)
     out.print(
         f"enqueued, after what {spec.algorithm} has planned: {values_text(configuration)}", markup=False
@@ -144,7 +145,7 @@ def enqueue(
 @app.command()
 def report(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     """Write the report (Markdown, CSV, a figure) and print the table of trials."""
-    directory = RunDirectory.find(run, runs)
+    directory = find_run(run, runs)
     path = close_with_report(directory, quiet=as_json)
     if as_json:
         print_json({"report": str(path), "table": str(path.with_name("trials.csv"))})

@@ -52,9 +52,9 @@ def init(
 @app.command()
 def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
-    from orchestrator.preflight.forecast import forecast
+    from orchestrator.preflight import forecast, prepared_inputs, read_both
     from orchestrator.preflight.promotion import with_promoted
-    from orchestrator.preflight.studies import prepared_inputs, preview, read_both
+    from orchestrator.preflight.studies import preview
     from orchestrator.record.summary import number_text, seconds_text
 
     spec, place, _ = read_both(study, profile)
@@ -94,7 +94,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
 @app.command()
 def prepare(study: Study, profile: Profile = "local") -> None:
     """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
-    from orchestrator.preflight.studies import prepared_inputs, read_both
+    from orchestrator.preflight import prepared_inputs, read_both
 
     spec, place, _ = read_both(study, profile)
     if spec.evaluation.kind != "litgpt":
@@ -120,10 +120,10 @@ def launch(
 ) -> None:
     """Start a study. Ctrl-C is safe: jobs go on, and `resume` takes them up."""
     from orchestrator.master import control
+    from orchestrator.master import launch as launched_study
     from orchestrator.master.chain import section
-    from orchestrator.master.launch import launch as launched_study
+    from orchestrator.preflight import prepared_inputs, read_both
     from orchestrator.preflight.promotion import with_promoted
-    from orchestrator.preflight.studies import prepared_inputs, read_both
 
     only_one_of(detach=detach, as_job=as_job, tick=tick)
     spec, place, profile_path = read_both(study, profile)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import Keys, Problem
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 
 def first_configurations(

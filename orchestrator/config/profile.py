@@ -14,10 +14,10 @@ from pydantic import Field
 
 from orchestrator.config.charter import Charter
 from orchestrator.config.tomlfile import TomlFile
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.contract.strict import Many, Section
 from orchestrator.errors import InputError, near
-from orchestrator.executors.base import Resources
+from orchestrator.executors import Resources
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "cluster_profiles"
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from orchestrator.config.sections import ParameterSection
 from orchestrator.config.tomlfile import TomlFile
+from orchestrator.contract import AnyEvaluation
 from orchestrator.contract.assignment import Value
-from orchestrator.contract.evaluation import AnyEvaluation
 from orchestrator.errors import InputError, near
-from orchestrator.space.space import PRESETS, Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import PRESETS, Choice, Float, Int, Parameter
 
 Entries = dict[str, Parameter | Value]  # a search axis, or a fixed value
 WRONG: Value = "(wrong)"  # stands for an entry with problems: nobody need be told to add it

@@ -14,20 +14,13 @@ from pydantic import AfterValidator, Field
 from orchestrator.config.first import first_configurations
 from orchestrator.config.space_section import Entries, build_space, read_entries
 from orchestrator.config.tomlfile import TomlFile
+from orchestrator.contract import AnyEvaluation, CommandEvaluation, LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration, Promoted
-from orchestrator.contract.evaluation import (
-    DEMO,
-    MODULE,
-    AnyEvaluation,
-    CommandEvaluation,
-    LitGPTEvaluation,
-    LocalTask,
-    TaskFile,
-)
+from orchestrator.contract.evaluation import DEMO, MODULE, LocalTask, TaskFile
 from orchestrator.contract.objective import Budget, Objective
 from orchestrator.contract.strict import Many, Section
 from orchestrator.errors import InputError, Keys, Problem
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 Wanted = list[tuple[Keys, str]]  # keys in the file, metric
 KEPT_ADAPTERS = 3

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.inputs import memory
-from jobs.inputs.manifest import require_prepared
-from jobs.probe.facts import PACKAGES, versions
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from jobs.inputs import memory, require_prepared
+from jobs.probe import PACKAGES, versions
+from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.doctor.storage import trials
 from orchestrator.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 
-from orchestrator.config.profile import ClusterProfile
+from orchestrator.config import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.errors import OrchestratorError
 from orchestrator.site import last_words, missing

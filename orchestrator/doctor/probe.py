@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.probe.facts import EXCHANGES, FACTS, LOCK
+from jobs.probe import EXCHANGES, FACTS, LOCK
 from orchestrator import executors
-from orchestrator.config.profile import ClusterProfile, resources
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.files import dumps, publish
+from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.config.profile import resources
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.host import HERE, judged
 from orchestrator.errors import InputError, OrchestratorError
-from orchestrator.executors.base import Executor, JobState, State
+from orchestrator.executors import Executor, JobState, State
 
 _WALLTIME_MIN = 10.0
 _RUN_S = 300.0  # from the job's start to its facts: torch takes a minute to load from a busy filesystem

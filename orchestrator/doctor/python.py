@@ -10,9 +10,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from jobs.probe import storage
-from jobs.probe.facts import versions
-from orchestrator.config.profile import ClusterProfile
+from jobs.probe import storage, versions
+from orchestrator.config import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 
 _HERE = Group("Python")

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import executors
-from orchestrator.config.profile import ClusterProfile, resources
+from orchestrator.config import ClusterProfile
+from orchestrator.config.profile import resources
 from orchestrator.doctor.finding import Finding, Mark
 from orchestrator.doctor.slurm_asked import able, asked_gpus, option
 from orchestrator.doctor.slurm_limits import HERE, at_once, charged, master

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from orchestrator.config.profile import ClusterProfile
+from orchestrator.config import ClusterProfile
 from orchestrator.site.slurm import Host, Partition, gpus_of
 
 

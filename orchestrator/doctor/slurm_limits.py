@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.config.profile import ClusterProfile
+from orchestrator.config import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.doctor.slurm_asked import able, asked_gpus, option
 from orchestrator.errors import near

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.probe import storage
-from orchestrator.config.profile import ClusterProfile
+from orchestrator.config import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 
 HERE = Group("Shared directory")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 FOLDER = ("folder",)  # the keys of a problem of a submission's folder, whose place follows from the profile
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from orchestrator.algorithms.base import Algorithm, Observation, Suggestion
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import Algorithm, Observation, Suggestion
+from orchestrator.config import StudySpec
+from orchestrator.contract import Outcome, Result
 from orchestrator.contract.assignment import Configuration
 from orchestrator.contract.files import dumps
-from orchestrator.contract.result import Outcome, Result
 from orchestrator.master.setup_faults import held_back, may_ask
 from orchestrator.preflight.beginning import begin
-from orchestrator.record.book import StudyRecord
+from orchestrator.record import StudyRecord, Summary, Trial
 from orchestrator.record.facts import Asked, AskedState, AskedTrial, Enqueued
 from orchestrator.record.faults import fault_point
-from orchestrator.record.history import Trial
-from orchestrator.record.summary import Summary
 
 FRUITLESS = 100  # times the slots: so many known configurations in a row, and the search has nothing new
 

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from orchestrator import executors
-from orchestrator.config.profile import ClusterProfile, MasterJob
-from orchestrator.contract.files import dumps, publish
+from orchestrator.config import ClusterProfile
+from orchestrator.config.profile import MasterJob
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError, Refused, SchedulerError, StudyStopped
-from orchestrator.executors.base import JobState, Resources, State
-from orchestrator.preflight.profiles import read_checked_profile
-from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory
-from orchestrator.record.history import History
+from orchestrator.executors import JobState, Resources, State
+from orchestrator.preflight import read_checked_profile
+from orchestrator.record import History, RunDirectory
+from orchestrator.record.directory import HEARTBEAT_S, MasterProcess
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
 

@@ -15,17 +15,15 @@ import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.config.study import StudySpec
+from orchestrator.config import StudySpec
+from orchestrator.contract import publish
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.files import publish
 from orchestrator.errors import InputError, OrchestratorError, SchedulerError, StudyStopped
 from orchestrator.master.chain import open_chain, waits
 from orchestrator.master.launch import drive, launched_study
-from orchestrator.preflight.profiles import read_checked_profile
-from orchestrator.record import requests
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.lock import Link, MasterLock, is_resumed
-from orchestrator.record.summary import look
+from orchestrator.preflight import read_checked_profile
+from orchestrator.record import MasterLock, RunDirectory, look, requests
+from orchestrator.record.lock import Link, is_resumed
 
 _CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "OARCONFFILE")
 _CANCEL_S = 60.0  # for a master to take up that it is cancelled; for its jobs to be gone

@@ -15,21 +15,19 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__, executors
-from orchestrator.algorithms.base import Algorithm
-from orchestrator.config.profile import ClusterProfile, resources
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import Algorithm
+from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.config.profile import resources
 from orchestrator.errors import InputError
 from orchestrator.master.lazy import LazyAlgorithm
 from orchestrator.master.loop import Master
-from orchestrator.preflight.beginning import begin, new_algorithm
-from orchestrator.preflight.profiles import read_checked_profile
-from orchestrator.preflight.studies import prepared_inputs, read_launched_study
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import MasterProcess, RunDirectory
+from orchestrator.preflight import new_algorithm, prepared_inputs, read_checked_profile
+from orchestrator.preflight.beginning import begin
+from orchestrator.preflight.studies import read_launched_study
+from orchestrator.record import History, MasterLock, RunDirectory, StudyRecord
+from orchestrator.record.directory import MasterProcess
 from orchestrator.record.facts import Created, Resumed
-from orchestrator.record.history import History
 from orchestrator.record.ledger import Ledger, read
-from orchestrator.record.lock import MasterLock
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
-from orchestrator.config.study import StudySpec
-from orchestrator.space.parameter import Point
+from orchestrator.algorithms import Algorithm, KnownScore, Observation, Suggestion
+from orchestrator.config import StudySpec
+from orchestrator.space import Point
 
 
 class LazyAlgorithm(Algorithm):

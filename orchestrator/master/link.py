@@ -14,10 +14,8 @@ import psutil
 from orchestrator.errors import Held, OrchestratorError, SchedulerError
 from orchestrator.master.chain import Chain, open_chain
 from orchestrator.master.launch import drive
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History
+from orchestrator.record import History, MasterLock, RunDirectory
 from orchestrator.record.ledger import read
-from orchestrator.record.lock import MasterLock
 
 MARGIN = "ORCHESTRATOR_MASTER_MARGIN_MIN"  # for tests: links end so long before their wall-time
 _LOOK_S = 2.0  # between two tries to have the run's lock

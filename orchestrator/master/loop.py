@@ -14,21 +14,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from orchestrator.algorithms.base import Algorithm
-from orchestrator.attempts.attempts import Attempts
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import Algorithm
+from orchestrator.attempts import Attempts
+from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.errors import SchedulerError, StudyStopped
-from orchestrator.executors.base import Executor
+from orchestrator.executors import Executor
 from orchestrator.master.ask_tell import AskTell
 from orchestrator.master.retention import Retention
 from orchestrator.master.setup_faults import held_back, why_stopped
-from orchestrator.record import requests
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import MasterLock, RunDirectory, StudyRecord, Trial, requests
 from orchestrator.record.facts import Ended, Reopened, Why
-from orchestrator.record.history import Trial
-from orchestrator.record.lock import MasterLock
 from orchestrator.record.summary import values_text
 
 _WAIT_S = 0.002  # a trial, between two looks at result files: a shared filesystem has other users

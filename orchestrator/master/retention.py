@@ -16,13 +16,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure
+from orchestrator.config import StudySpec
+from orchestrator.contract import Failure, LitGPTEvaluation
 from orchestrator.errors import StudyStopped
 from orchestrator.master.setup_faults import held_back
-from orchestrator.record.book import StudyRecord
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import RunDirectory, StudyRecord
 from orchestrator.record.facts import Noted
 from orchestrator.record.history import End
 from orchestrator.record.summary import kept

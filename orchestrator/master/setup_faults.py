@@ -19,8 +19,8 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
-from orchestrator.contract.result import Failure
-from orchestrator.record.history import History, Trial
+from orchestrator.contract import Failure
+from orchestrator.record import History, Trial
 
 
 def held_back(history: History) -> list[Trial]:

@@ -6,13 +6,12 @@ import tomllib
 from pathlib import Path
 
 from orchestrator import algorithms
-from orchestrator.algorithms import Algorithm
-from orchestrator.algorithms.base import KnownScore
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import Algorithm, KnownScore
+from orchestrator.config import StudySpec
 from orchestrator.config.tomlfile import TomlFile
 from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import InputError, LedgerCorrupt
-from orchestrator.record.history import History
+from orchestrator.record import History
 from orchestrator.record.ledger import read
 
 

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from orchestrator import algorithms
-from orchestrator.algorithms.base import Observation, Suggestion
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.config.study import StudySpec
+from orchestrator.algorithms import Observation, Suggestion
+from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.contract.assignment import Configuration
 from orchestrator.preflight.beginning import begin, new_algorithm
 

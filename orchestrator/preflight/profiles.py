@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import executors
-from orchestrator.config.profile import ClusterProfile, Rule, read_profile, resources
+from orchestrator.config import ClusterProfile, read_profile
+from orchestrator.config.profile import Rule, resources
 from orchestrator.config.tomlfile import TomlFile
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError, Keys, Problem
-from orchestrator.executors.base import FOLDER, Resources
+from orchestrator.executors import Resources
+from orchestrator.executors.base import FOLDER
 
 
 def read_checked_profile(name: str) -> tuple[ClusterProfile, Path]:

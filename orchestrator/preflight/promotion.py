@@ -10,17 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.inputs.lineage import FREE, lineage, obstacles
-from jobs.inputs.manifest import Prepared, require_prepared
-from orchestrator.config.study import StudySpec
+from jobs.inputs import Prepared, lineage, require_prepared
+from jobs.inputs.lineage import FREE, obstacles
+from orchestrator.config import StudySpec
 from orchestrator.config.tomlfile import TomlFile
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Promoted
-from orchestrator.contract.evaluation import LitGPTEvaluation
 from orchestrator.errors import InputError
 from orchestrator.preflight.beginning import differing_keys, history_of, is_inside
 from orchestrator.preflight.studies import read_launched_study
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History, Trial
+from orchestrator.record import History, RunDirectory, Trial
 from orchestrator.record.summary import kept
 
 

@@ -9,26 +9,20 @@ from typing import Annotated
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.inputs.limits import CONFIG, length_problems, lora_problems
-from jobs.inputs.manifest import Prepared, require_prepared
+from jobs.inputs import Prepared, length_problems, lora_problems, require_prepared
+from jobs.inputs.limits import CONFIG
 from orchestrator import algorithms, executors
-from orchestrator.config.profile import ClusterProfile, resources
+from orchestrator.config import ClusterProfile, StudySpec, read_study
+from orchestrator.config.profile import resources
 from orchestrator.config.space_section import WRONG, Entries
-from orchestrator.config.study import Knowledge, StudySpec, Wanted, read_study
+from orchestrator.config.study import Knowledge, Wanted
+from orchestrator.contract import AnyEvaluation, CommandEvaluation, LitGPTEvaluation
 from orchestrator.contract.assignment import Value
-from orchestrator.contract.evaluation import (
-    HYPERPARAMETERS,
-    REQUIRED_HYPERPARAMETERS,
-    AnyEvaluation,
-    CommandEvaluation,
-    Hyperparameters,
-    LitGPTEvaluation,
-)
+from orchestrator.contract.evaluation import HYPERPARAMETERS, REQUIRED_HYPERPARAMETERS, Hyperparameters
 from orchestrator.contract.synthetic import FUNCTIONS
 from orchestrator.errors import InputError, Problem, near
 from orchestrator.preflight.profiles import read_checked_profile
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History
+from orchestrator.record import History, RunDirectory
 from orchestrator.space.space import Choice, Float, Int, Parameter
 
 # Each hyperparameter alone: the bounds of its field.

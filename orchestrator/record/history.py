@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.contract import Failure, Result
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Failure, Result
 from orchestrator.errors import LedgerCorrupt
 from orchestrator.record import facts
 from orchestrator.record.facts import Entry
 from orchestrator.record.ledger import Line
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 
 class End(StrEnum):

@@ -12,7 +12,8 @@ from typing import Self
 
 import filelock
 
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract import publish
+from orchestrator.contract.files import dumps
 from orchestrator.errors import Held, StudyStopped
 from orchestrator.record.directory import HEARTBEAT_S, MasterProcess, RunDirectory, clock_text
 

@@ -13,12 +13,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.contract import publish
 from orchestrator.contract.assignment import Configuration, Value
-from orchestrator.contract.files import dumps, publish
+from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError, near
 from orchestrator.record.directory import RunDirectory
-from orchestrator.space.parameter import Choice, Float, Parameter
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Choice, Float, SearchSpace
+from orchestrator.space.parameter import Parameter
 
 
 def put(run: RunDirectory, configuration: Configuration) -> Path:

@@ -7,8 +7,8 @@ import statistics
 import time
 from dataclasses import dataclass
 
+from orchestrator.contract import Metric, Outcome, Result
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Metric, Outcome, Result
 from orchestrator.record.directory import RunDirectory
 from orchestrator.record.history import History, Trial
 from orchestrator.record.ledger import read

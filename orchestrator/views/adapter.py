@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Result
+from orchestrator.config import StudySpec
+from orchestrator.contract import LitGPTEvaluation, Result
 from orchestrator.errors import InputError
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History, Trial
-from orchestrator.record.summary import Summary, kept, outcome
+from orchestrator.record import History, RunDirectory, Summary, Trial
+from orchestrator.record.summary import kept, outcome
 
 BEST = "best"
 _DIGESTS = ("inputs", "adapter", "training")

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.record.summary import Summary
+from orchestrator.record import Summary
 
 
 def draw_progress(summary: Summary, path: Path) -> None:

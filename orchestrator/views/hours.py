@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from orchestrator.contract.result import Result
-from orchestrator.record.history import Attempt, End, History, Trial
+from orchestrator.contract import Result
+from orchestrator.record import Attempt, History, Trial
+from orchestrator.record.history import End
 
 # Stages of an evaluation; a command or a function is trained and scored in one.
 _TRAIN = ("train", "command", "function")

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.attempts.permission import Permission
-from orchestrator.config.profile import ClusterProfile
-from orchestrator.executors.base import JobState, State
-from orchestrator.record.history import Attempt, History, Trial
-from orchestrator.record.summary import Summary, duration_s, seconds_text
+from orchestrator.config import ClusterProfile
+from orchestrator.executors import JobState, State
+from orchestrator.record import Attempt, History, Summary, Trial
+from orchestrator.record.summary import duration_s, seconds_text
 from orchestrator.views.hours import hours
 
 _STYLES = {State.RUNNING: "cyan", State.PENDING: "", State.UNKNOWN: "dim"}
@@ -76,7 +76,7 @@ def without_job(summary: Summary, profile: ClusterProfile, states: Mapping[str, 
     return f"{what}, held back by the charter {when}: {verdict.why}"
 
 
-def facts(
+def queue_facts(
     summary: Summary, rows: Sequence[dict[str, Any]], masters: Sequence[dict[str, Any]], waiting: str = ""
 ) -> dict[str, Any]:
     """What `queue --json` prints; `waiting`: what `without_job` says."""

@@ -8,17 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.contract.files import publish
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import Trial
-from orchestrator.record.summary import (
-    Summary,
-    configuration_text,
-    duration_s,
-    outcome,
-    seconds_text,
-    value_text,
-)
+from orchestrator.contract import publish
+from orchestrator.record import RunDirectory, Summary, Trial
+from orchestrator.record.summary import configuration_text, duration_s, outcome, seconds_text, value_text
 from orchestrator.views.figure import draw_progress
 
 _COLUMNS = {"trial", "ask", "outcome", "shares", "seconds", "host", "device", "message"}

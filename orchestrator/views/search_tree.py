@@ -18,10 +18,9 @@ import numpy as np
 from orchestrator.algorithms.tree.cells import NO_SCORE, K, Tree
 from orchestrator.contract.assignment import Value
 from orchestrator.errors import InputError
-from orchestrator.record.history import History, Trial
-from orchestrator.record.summary import Summary
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Parameter, SearchSpace
+from orchestrator.record import History, Summary, Trial
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Parameter
 
 
 class Kind(StrEnum):

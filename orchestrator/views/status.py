@@ -11,13 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.contract.result import Failure
-from orchestrator.record.directory import RunDirectory
+from orchestrator.contract import Failure
+from orchestrator.record import History, RunDirectory, Summary, Trial
 from orchestrator.record.facts import Why
-from orchestrator.record.history import History, Trial
 from orchestrator.record.lock import Link, is_resumed
 from orchestrator.record.summary import (
-    Summary,
     configuration_text,
     duration_s,
     number_text,
@@ -29,7 +27,7 @@ from orchestrator.record.summary import (
 STYLES = {"ok": "green", "running": "cyan", "submitted": "cyan", "shared": "dim", "waiting": "dim"}
 
 
-def facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
+def status_facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
     """The study in JSON values: what `status --json` prints."""
     history = summary.history
     return {

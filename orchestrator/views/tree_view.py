@@ -18,7 +18,7 @@ HEAD, TAIL = 6, 14  # rows of a long table that are shown
 STYLES = {Kind.BOUND: "dim", Kind.PENDING: "cyan", Kind.FAILED: "red", Kind.INFEASIBLE: "red"}
 
 
-def overview(partition: Partition) -> RenderableType:
+def tree_view(partition: Partition) -> RenderableType:
     """Where the incumbent is, how it was come to, and the best open leaf of each depth."""
     parts: list[RenderableType] = [_head(partition)]
     if partition.path:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.algorithms import Algorithm, create
-from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms import Algorithm, Observation, Suggestion, create
 from orchestrator.contract.synthetic import Function
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Float
 
 
 @dataclass

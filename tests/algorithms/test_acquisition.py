@@ -11,8 +11,8 @@ from scipy.stats import norm
 
 from orchestrator.algorithms.surrogate.acquisition import ExpectedImprovement, FailureModel, maximum
 from orchestrator.algorithms.surrogate.process import Surrogate, fit, tensor
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 
 
 def process(n: int = 10, d: int = 2, seed: int = 0) -> Surrogate:

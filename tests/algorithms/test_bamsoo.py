@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms import Observation, Suggestion, create
 from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.surrogate.process import Array
 from orchestrator.algorithms.tree.bamsoo import BaMSOO
 from orchestrator.algorithms.tree.bounded import BoundedSweep, band
 from orchestrator.algorithms.tree.cells import NO_SCORE
 from orchestrator.contract.synthetic import FUNCTIONS
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import Played, minimize, play
 
 PLANE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})

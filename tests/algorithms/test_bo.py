@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.algorithms import Algorithm, create
-from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.algorithms import Algorithm, KnownScore, Observation, Suggestion, create
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "ab"})

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms import ALGORITHMS, Algorithm, create
-from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.algorithms import ALGORITHMS, Algorithm, KnownScore, Observation, Suggestion, create
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play
 
 SPACES = {

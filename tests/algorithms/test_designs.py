@@ -6,8 +6,9 @@ from scipy.stats import qmc
 
 from orchestrator.algorithms import create
 from orchestrator.errors import InputError
+from orchestrator.space import SearchSpace
 from orchestrator.space.sampling import latin_hypercube, maximin
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "abc"})

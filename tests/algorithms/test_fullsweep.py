@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms import KnownScore, Observation, Suggestion, create
 from orchestrator.algorithms.tree.fullsweep import FullSweep
 from orchestrator.contract.synthetic import FUNCTIONS
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import minimize, play
 
 SPACE = SearchSpace({name: Float(0, 1) for name in "abcd"})

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.algorithms import Algorithm, create
-from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms import Algorithm, KnownScore, Observation, Suggestion, create
 from orchestrator.algorithms.wrapped import nomad
 from orchestrator.contract.synthetic import FUNCTIONS
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play, space_of
 
 BRANIN = FUNCTIONS["branin"]

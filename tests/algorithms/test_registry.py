@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.algorithms import ALGORITHMS, check_options, create
 from orchestrator.errors import InputError
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 
 SPACE = SearchSpace({"x": Float(0, 1)})
 

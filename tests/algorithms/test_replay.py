@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation, create
 from orchestrator.algorithms.tree.cells import MIDDLE, K, Tree
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Float
 from tests.shared_data import shared_data
 
 Array = npt.NDArray[np.float64]

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Observation
+from orchestrator.algorithms import Observation, create
 from orchestrator.contract.synthetic import FUNCTIONS, Function
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import minimize, play
 from tests.shared_data import shared_data
 

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
+from orchestrator.algorithms import Algorithm, KnownScore, Observation, Suggestion, create
 from orchestrator.algorithms.wrapped.tpe_optuna import draw
 from orchestrator.contract.assignment import Configuration
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play
 
 SQUARE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.algorithms import Algorithm, create
-from orchestrator.algorithms.base import Observation, Suggestion
+from orchestrator.algorithms import Algorithm, Observation, Suggestion, create
 from orchestrator.algorithms.wrapped import tpe_nni
 from orchestrator.errors import InputError, StudyStopped
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import play
 
 TWELVE = SearchSpace({"rank": Int(1, 4), "layers": Choice(("q", "qv", "qkv"))})

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.algorithms.tree.cells import FINEST, MIDDLE, K, Tree
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 
 
 def everywhere(axis: int, low: Sequence[float], high: Sequence[float], center: Point) -> bool:

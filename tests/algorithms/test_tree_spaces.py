@@ -11,15 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.algorithms import create
-from orchestrator.algorithms.base import KnownScore, Observation, Suggestion
+from orchestrator.algorithms import KnownScore, Observation, Suggestion, create
 from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.tree.bamsoo import BaMSOO
 from orchestrator.algorithms.tree.cells import Tree
 from orchestrator.algorithms.tree.places import Places
 from orchestrator.algorithms.tree.soo import SOO
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Float, Int, Parameter, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Float, Int, Parameter
 from tests.algorithms.playing import play
 from tests.spaces import everything, finite_spaces, frozen
 

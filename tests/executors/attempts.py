@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.executors.base import Executor, JobState, Resources
+from orchestrator.executors import Executor, JobState, Resources
 
 ENTRY = "tests.executors.stand_in:run"
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.executors.base import JobState, State
+from orchestrator.executors import JobState, State
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, Run, resources

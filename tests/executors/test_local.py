@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError
-from orchestrator.executors.base import JobState, Overrides, State
+from orchestrator.executors import JobState, State
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.local import devices, processes
 from orchestrator.executors.local.executor import LocalExecutor
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until

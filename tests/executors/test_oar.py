@@ -8,9 +8,10 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import Full, InputError, Refused
-from orchestrator.executors.base import Overrides, State
+from orchestrator.executors import State
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started

@@ -9,9 +9,9 @@ import sys
 import psutil
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import Refused, SchedulerError
-from orchestrator.executors.base import State
+from orchestrator.executors import State
 from orchestrator.executors.command import NoAnswer
 from orchestrator.executors.oar.executor import OarExecutor
 from tests.clusters.oar import OarCluster

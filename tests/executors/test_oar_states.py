@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import Full, InputError, Refused, SchedulerError
-from orchestrator.executors.base import Overrides, State
+from orchestrator.executors import State
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.command import Ended, NoAnswer
 from orchestrator.executors.oar import executor as oar
 from orchestrator.executors.oar.executor import OarExecutor

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError, SchedulerError
-from orchestrator.executors.base import JobState, State
+from orchestrator.executors import JobState, State
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ENTRY, ROOT, Run, poll_until, resources, started, until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InputError, Refused
-from orchestrator.executors.base import JobState, State
+from orchestrator.executors import JobState, State
 from orchestrator.executors.local.executor import LocalExecutor
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster

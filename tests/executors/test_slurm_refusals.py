@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Full, Refused, SchedulerError
-from orchestrator.executors.base import Overrides, State
+from orchestrator.executors import State
+from orchestrator.executors.base import Overrides
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from orchestrator.executors.slurm.reasons import refusal, remedy
 from tests.clusters.slurm import SlurmCluster

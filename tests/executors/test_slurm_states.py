@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError, SchedulerError
-from orchestrator.executors.base import State
+from orchestrator.executors import State
 from orchestrator.executors.command import NoAnswer, answer
 from orchestrator.executors.slurm import executor as slurm
 from orchestrator.executors.slurm.executor import SlurmExecutor

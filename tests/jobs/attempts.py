@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.prepare.demo import Demo
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Result
+from orchestrator.contract import Assignment, LitGPTEvaluation, Result
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from jobs.attempt.measured import OFFLINE
-from jobs.inputs.manifest import Prepared
+from jobs.inputs import Prepared
 from jobs.prepare import demo, offline
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from tests.jobs.attempts import litgpt
 from tests.jobs.hub_server import Hub, hub
 

@@ -27,8 +27,9 @@ from transformers import (
 
 from jobs.export.adapter import Adapter
 from jobs.model import lora
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
+from orchestrator.contract.evaluation import Hyperparameters
 
 CPU = torch.device("cpu")
 MODELS: Any = AutoModelForCausalLM

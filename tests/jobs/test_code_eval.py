@@ -22,8 +22,8 @@ from jobs.prepare.prepare import prepare
 from jobs.tasks import code_eval, sandbox, score, suites
 from jobs.tasks.code_eval import CodeEval, pass_at
 from jobs.tasks.language_model import LitGPTModel
+from orchestrator.contract import Failure
 from orchestrator.contract.evaluation import StockTask
-from orchestrator.contract.result import Failure
 from orchestrator.errors import InputError
 from tests.jobs.attempts import litgpt
 from tests.shared_data import shared_data

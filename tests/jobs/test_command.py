@@ -10,8 +10,7 @@ import pytest
 
 from jobs.attempt.failure import EvaluationFailed
 from jobs.evaluations.command import run
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.result import Failure, Metric
+from orchestrator.contract import Assignment, Failure, Metric
 from tests.jobs.attempts import attempt
 
 

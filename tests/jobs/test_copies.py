@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.attempt import directory as attempts
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import RunDirectory
 from tests.jobs.attempts import attempt, log, result, run, shell, start
 
 # Its own number: a copy that reads, or removes, the other's output is seen.

@@ -11,8 +11,7 @@ from jobs.attempt.failure import EvaluationFailed
 from jobs.attempt.measured import Measured
 from jobs.prepare import demo, demo_text
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure, LitGPTEvaluation
 from tests.jobs.conftest import SMALL
 from tests.jobs.test_lora import measured
 

@@ -9,7 +9,7 @@ import torch
 
 from jobs.attempt.failure import EvaluationFailed
 from jobs.model import lora
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from jobs import evaluate as job
 from jobs.attempt import directory as attempts
 from jobs.attempt.measured import Measured
 from jobs.evaluations.synthetic import synthetic
-from orchestrator.contract.evaluation import SyntheticEvaluation
-from orchestrator.contract.result import Failure, Outcome
+from orchestrator.contract import Failure, Outcome, SyntheticEvaluation
 from tests.jobs.attempts import attempt, log, result, run, shell, start
 
 BRANIN = {"kind": "synthetic", "function": "branin"}

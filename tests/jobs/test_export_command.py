@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from jobs.inputs.manifest import Prepared
+from jobs.inputs import Prepared
 from jobs.prepare.demo import Demo
 from orchestrator.cli.program import app
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.record.directory import RunDirectory
+from orchestrator.record import RunDirectory
 from tests.builders import Story
 from tests.jobs.families import LORA, adapter
 

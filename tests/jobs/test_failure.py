@@ -9,7 +9,7 @@ import torch
 
 from jobs.attempt.failure import EvaluationFailed, classified
 from jobs.data.mixture import mixed
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError
 
 

@@ -23,8 +23,8 @@ from jobs.processes.group import ALONE, Group
 from jobs.tasks.score import validation_loss
 from jobs.training import finetune
 from jobs.training.micro_batches import MicroBatches
-from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure, LitGPTEvaluation
+from orchestrator.contract.evaluation import Hyperparameters
 from tests.jobs.attempts import litgpt
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from jobs.prepare.demo import Demo
 from jobs.tasks import generation
 from jobs.tasks.generation import Prompt, generate
 from jobs.tasks.language_model import LitGPTModel
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from tests.jobs.families import CPU, MODELS, family
 
 WORDS = "what is the colour of an old horse how many legs has it got when two are lame".split(" ")  # noqa: SIM905 - read at a glance

@@ -11,8 +11,8 @@ import pytest
 from litgpt.prompts import Phi1
 
 from jobs.prepare.demo import Demo
+from orchestrator.contract import Failure
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Failure
 from tests.jobs import attempts
 from tests.jobs.attempts import litgpt
 from tests.jobs.hub_server import Hub

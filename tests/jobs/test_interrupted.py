@@ -17,9 +17,7 @@ from jobs.attempt.stages import Stages
 from jobs.model import loss
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation, Outcome, Result
 from tests.jobs.attempts import attempt, litgpt, log, result, run, start
 
 STEPS = 8

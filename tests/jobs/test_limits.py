@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.inputs.limits import lora_problems, rank_limits
+from jobs.inputs import lora_problems
+from jobs.inputs.limits import rank_limits
 from orchestrator.errors import InputError
 from tests.jobs.attempts import ROOT
 

@@ -12,13 +12,13 @@ from jobs import evaluate as job
 from jobs.attempt.interruption import Interrupted
 from jobs.attempt.measured import Measured
 from jobs.attempt.stages import Stages
-from jobs.inputs.lineage import lineage, obstacles
-from jobs.inputs.manifest import require_prepared
+from jobs.inputs import lineage, require_prepared
+from jobs.inputs.lineage import obstacles
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
 from jobs.training import finetune
-from orchestrator.contract.assignment import Assignment, Configuration
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import Assignment, LitGPTEvaluation
+from orchestrator.contract.assignment import Configuration
 from tests.jobs.attempts import attempt, litgpt, result, run
 from tests.jobs.test_interrupted import At
 

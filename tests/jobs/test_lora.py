@@ -11,12 +11,10 @@ from jobs import evaluate as job
 from jobs.attempt.failure import EvaluationFailed
 from jobs.attempt.measured import Measured
 from jobs.attempt.stages import Stages
-from jobs.inputs.manifest import Prepared
+from jobs.inputs import Prepared
 from jobs.prepare.demo import Demo
 from jobs.training import finetune
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure, Outcome
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation, Outcome
 from tests.jobs.attempts import attempt, litgpt, log, result, run
 
 LORA = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}

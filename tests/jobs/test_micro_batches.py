@@ -15,7 +15,7 @@ from jobs.model import loss
 from jobs.prepare.demo import Demo
 from jobs.training import finetune
 from jobs.training.micro_batches import MicroBatches
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from tests.jobs.test_finetune import CPU, in_training, loaded, made, some
 
 

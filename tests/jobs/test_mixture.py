@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.data.instructions import Instruction
 from jobs.data.mixture import line, mixed, split
 from jobs.prepare.sources import gather
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
 

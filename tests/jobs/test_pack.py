@@ -13,7 +13,7 @@ import pytest
 from jobs.pack import share
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.result import Failure, Outcome
+from orchestrator.contract import Failure, Outcome
 from tests.jobs.attempts import attempt, litgpt, log, result, run, shell
 from tests.jobs.packs import leader_of, processes_of, start_pack, until
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.inputs.manifest import Prepared, freeze, manifest_path, require_prepared, thaw
+from jobs.inputs import Prepared, require_prepared
+from jobs.inputs.manifest import freeze, manifest_path, thaw
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.errors import InputError
 from tests.jobs.attempts import litgpt
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.inputs.manifest import Prepared, require_prepared
+from jobs.inputs import Prepared, require_prepared
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from orchestrator.errors import InputError
 from tests.jobs.attempts import ROOT, environment, litgpt
 from tests.jobs.hub_models import NAME, TOKEN, WEIGHTS, gets

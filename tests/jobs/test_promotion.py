@@ -12,13 +12,12 @@ import pytest
 
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.config.study import StudySpec
-from orchestrator.contract.assignment import Assignment
+from orchestrator.config import StudySpec
+from orchestrator.contract import Assignment
 from orchestrator.errors import InputError
+from orchestrator.preflight import read_checked_study
 from orchestrator.preflight.promotion import with_promoted
-from orchestrator.preflight.studies import read_checked_study
-from orchestrator.record.directory import RunDirectory
-from orchestrator.record.history import History, Trial
+from orchestrator.record import History, RunDirectory, Trial
 from orchestrator.record.ledger import read
 from tests.jobs import attempts
 from tests.studies import orchestrator, run_study, write_profile

@@ -12,13 +12,15 @@ from typing import Any
 import datasets
 import pytest
 
-from jobs.inputs.manifest import Prepared, PreparedTask, manifest_path, require_prepared
+from jobs.inputs import Prepared, require_prepared
+from jobs.inputs.manifest import PreparedTask, manifest_path
 from jobs.prepare import offline, rehearsal, stock_task
 from jobs.prepare.demo import Demo
 from jobs.prepare.offline import environment, prove
 from jobs.prepare.prepare import prepare
 from jobs.tasks import suites
-from orchestrator.contract.evaluation import LitGPTEvaluation, StockTask
+from orchestrator.contract import LitGPTEvaluation
+from orchestrator.contract.evaluation import StockTask
 from orchestrator.errors import InputError
 from tests.jobs.attempts import ROOT, litgpt
 from tests.jobs.attempts import environment as of_tests

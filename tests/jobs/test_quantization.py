@@ -14,14 +14,13 @@ from jobs.attempt.failure import EvaluationFailed
 from jobs.attempt.measured import Measured
 from jobs.attempt.stages import Stages
 from jobs.evaluations import litgpt as job
-from jobs.inputs.manifest import Prepared
+from jobs.inputs import Prepared
 from jobs.model import lora, quantization
 from jobs.prepare import demo
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.assignment import Assignment
-from orchestrator.contract.evaluation import Hyperparameters, LitGPTEvaluation
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Assignment, Failure, LitGPTEvaluation
+from orchestrator.contract.evaluation import Hyperparameters
 from tests.jobs.attempts import attempt, litgpt
 
 LORA = {"lora_rank": 4, "lora_alpha": 8.0, "learning_rate": 0.01}

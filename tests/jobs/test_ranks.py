@@ -17,7 +17,7 @@ import pytest
 
 from jobs.attempt.failure import EvaluationFailed
 from jobs.processes import hosts
-from orchestrator.contract.result import Failure, Outcome
+from orchestrator.contract import Failure, Outcome
 from tests.jobs.attempts import ROOT, attempt, command, environment, log, result, run, start
 
 PROGRAM = str(ROOT / "tests/jobs/rank_program.py")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contract.result import Failure, Outcome
-from orchestrator.executors.base import JobState, State
+from orchestrator.contract import Failure, Outcome
+from orchestrator.executors import JobState, State
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT, poll_until, resources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.evaluation import LitGPTEvaluation
+from orchestrator.contract import LitGPTEvaluation
 from tests.jobs.test_lora import measured
 from tests.shared_data import shared_data
 

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.attempt.failure import EvaluationFailed
 from jobs.tasks import sandbox
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from tests.executors.attempts import until
 
 RAISES = "try:\n    {}\nexcept {}:\n    pass\nelse:\n    raise AssertionError"

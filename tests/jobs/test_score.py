@@ -20,8 +20,8 @@ from jobs.processes.group import Group
 from jobs.tasks import suites
 from jobs.tasks.language_model import LitGPTModel
 from jobs.tasks.score import mean, task_scores, validation_loss
-from orchestrator.contract.evaluation import LitGPTEvaluation, LocalTask
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure, LitGPTEvaluation
+from orchestrator.contract.evaluation import LocalTask
 from tests.jobs.test_finetune import CPU, some
 
 PAIRS = [

@@ -17,7 +17,8 @@ from jobs.prepare.task_file import freeze_task, sources
 from jobs.tasks import suites
 from jobs.tasks.language_model import LitGPTModel
 from jobs.tasks.score import task_scores
-from orchestrator.contract.evaluation import LitGPTEvaluation, TaskFile
+from orchestrator.contract import LitGPTEvaluation
+from orchestrator.contract.evaluation import TaskFile
 from orchestrator.contract.files import dumps
 from orchestrator.errors import InputError
 from tests.jobs.attempts import litgpt

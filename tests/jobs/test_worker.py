@@ -15,8 +15,7 @@ import torch
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
 from jobs.processes.group import ALONE
-from orchestrator.contract.evaluation import LitGPTEvaluation
-from orchestrator.contract.result import Failure, Outcome, Result
+from orchestrator.contract import Failure, LitGPTEvaluation, Outcome, Result
 from tests.jobs.attempts import ROOT, attempt, litgpt, log, result, run, start
 
 LORA = {"lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-2}

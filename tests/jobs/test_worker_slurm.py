@@ -8,8 +8,8 @@ import pytest
 
 from jobs.prepare.demo import Demo
 from jobs.prepare.prepare import prepare
-from orchestrator.contract.result import Outcome
-from orchestrator.executors.base import State
+from orchestrator.contract import Outcome
+from orchestrator.executors import State
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT, poll_until, resources

@@ -1,0 +1,1 @@
+"""Searches that learn nothing: designs that fill the space."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from orchestrator.algorithms.planned import Planned
 from orchestrator.errors import InputError
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point, SearchSpace
 from orchestrator.space.sampling import fresh
-from orchestrator.space.space import Choice, SearchSpace
+from orchestrator.space.space import Choice
 
 
 class Grid(Planned):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from orchestrator.algorithms.planned import Planned
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 SKIPS = 2**14  # places of the sequence passed over in a row, in search of a feasible one
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.algorithms.planned import Planned
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import SearchSpace
 
 
 class Uniform(Planned):

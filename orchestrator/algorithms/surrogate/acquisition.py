@@ -29,9 +29,8 @@ from scipy.stats import norm, qmc
 
 from orchestrator.algorithms.surrogate.priors import LEAST_NOISE
 from orchestrator.algorithms.surrogate.process import Surrogate, exact, tensor
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point, SearchSpace
 from orchestrator.space.sampling import fresh
-from orchestrator.space.space import SearchSpace
 
 Array = npt.NDArray[np.float64]
 Value = Callable[[torch.Tensor], torch.Tensor]  # (m, d) -> (m,), differentiable

@@ -12,7 +12,7 @@ from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.surrogate.acquisition import FailureModel, Value
 from orchestrator.algorithms.surrogate.process import Scored, Surrogate
 from orchestrator.algorithms.surrogate.warp import Warp
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 LEADERS = 3
 

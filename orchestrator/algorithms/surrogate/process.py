@@ -42,7 +42,7 @@ from linear_operator.utils.cholesky import psd_safe_cholesky
 from orchestrator.algorithms.surrogate.features import Features
 from orchestrator.algorithms.surrogate.priors import LEAST_NOISE, Kernel, Priors, prior_model
 from orchestrator.algorithms.surrogate.warp import standardized
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 Array = npt.NDArray[np.float64]
 Scored = tuple[Point, float, float | None]  # snapped point, score, standard error

@@ -36,8 +36,7 @@ from orchestrator.algorithms.surrogate import process as surrogate
 from orchestrator.algorithms.surrogate.priors import Priors
 from orchestrator.algorithms.tree.bounded import BoundedSweep
 from orchestrator.algorithms.tree.sweep import Sweep
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 PRIORS = Priors(lengthscale_sd=1.25, variance_sd=3.0, noise_center=-8.0)
 

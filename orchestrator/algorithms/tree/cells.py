@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 K = 3
 MIDDLE = K // 2  # this child has its parent's center

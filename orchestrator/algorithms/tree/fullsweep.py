@@ -38,9 +38,8 @@ from orchestrator.algorithms.surrogate.acquisition import ExpectedImprovement, V
 from orchestrator.algorithms.surrogate.belief import Belief
 from orchestrator.algorithms.tree.bounded import BoundedSweep
 from orchestrator.algorithms.tree.sweep import Sweep
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point, SearchSpace
 from orchestrator.space.sampling import fresh, maximin
-from orchestrator.space.space import SearchSpace
 
 LEAST_DESIGN = 6
 LEAST_TURN = 4  # slots of which a share can be given

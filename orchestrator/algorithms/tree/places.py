@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.algorithms.tree.cells import MIDDLE, Tree
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 TRIES = 64
 

@@ -24,8 +24,7 @@ from typing import Any
 from orchestrator.algorithms.options import HMax
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.tree.sweep import Sweep
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 
 class SOO(Planned):

@@ -29,8 +29,7 @@ import numpy.typing as npt
 from orchestrator.algorithms.base import KnownScore, Observation
 from orchestrator.algorithms.tree.cells import NO_SCORE, Tree
 from orchestrator.algorithms.tree.places import Places
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import SearchSpace
+from orchestrator.space import Point, SearchSpace
 
 Score = Callable[[Sequence[int]], None]  # gives nodes that have just been made a score, or has them evaluated
 Visit = Callable[[int], bool]  # deals with an open leaf in another way than dividing it; False: it does not

@@ -1,0 +1,1 @@
+"""Searches of other libraries, which keep the laws of `base` here."""

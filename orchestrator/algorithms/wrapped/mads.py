@@ -26,9 +26,9 @@ import numpy as np
 
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.wrapped import nomad
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point, SearchSpace
 from orchestrator.space.sampling import latin_hypercube
-from orchestrator.space.space import Choice, Float, Int, SearchSpace
+from orchestrator.space.space import Choice, Float, Int
 
 nomad.library()  # whoever lacks it learns so here, not in the first round
 _SEEDS = 1 << 16  # NOMAD draws as many numbers before it begins

@@ -28,8 +28,8 @@ import numpy as np
 
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.wrapped import tpe_nni, tpe_optuna
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Float, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Float
 
 _DRAWS = 5
 _UNIFORM_DRAWS = 1000

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import InputError, StudyStopped
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Choice, Parameter, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Choice, Parameter
 
 VARIABLE = "ORCHESTRATOR_NNI"
 VERSION = "3.0"

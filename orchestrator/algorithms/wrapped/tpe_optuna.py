@@ -19,8 +19,8 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from orchestrator.contract.assignment import Value
-from orchestrator.space.parameter import Point
-from orchestrator.space.space import Float, Int, Parameter, SearchSpace
+from orchestrator.space import Point, SearchSpace
+from orchestrator.space.space import Float, Int, Parameter
 
 
 def draw(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import InputError, Problem, SchedulerError
 from orchestrator.executors import payload
 from orchestrator.executors.base import Executor, JobState, Overrides, Resources, State

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.errors import OrchestratorError, Refused, SchedulerError
 from orchestrator.executors import payload
 from orchestrator.executors.base import JobState, Overrides, Resources, State

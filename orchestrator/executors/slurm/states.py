@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from orchestrator.contract.result import Failure
+from orchestrator.contract import Failure
 from orchestrator.executors.base import JobState, State
 from orchestrator.executors.slurm.reasons import launch_failed, remedy
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from orchestrator.contract import Failure, Metric, Outcome, Result
 from orchestrator.contract.assignment import Configuration
-from orchestrator.contract.result import Failure, Metric, Outcome, Result
 from orchestrator.record.facts.fact import Fact, Readers
-from orchestrator.space.parameter import Point
+from orchestrator.space import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
