@@ -34,6 +34,7 @@ from orchestrator.contract import (
     Result,
     SyntheticEvaluation,
 )
+from orchestrator.contract.attempt import TRIAL
 
 _PACKAGES = {"litgpt": ("torch", "litgpt", "lm_eval"), "command": (), "synthetic": ()}
 
@@ -53,7 +54,7 @@ def evaluate(attempt_dir: str) -> None:
     with attempt.logged(directory) as stderr:
         print(f"job {attempt.job_id()} on {attempt.host()}, pid {os.getpid()}: {directory}", flush=True)
         try:
-            assignment = Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
+            assignment = Assignment.model_validate_json((directory / TRIAL).read_bytes())
             _run(assignment, directory, started_at)
         except Exception as error:
             # No result can be written: no trial to write it for, or no space to write it on.

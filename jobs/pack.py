@@ -28,6 +28,7 @@ from jobs.attempt.failure import one_line
 from jobs.attempt.termination import end_children
 from jobs.processes.process import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
 from orchestrator.contract import Assignment, Failure, Outcome, Result
+from orchestrator.contract.attempt import CLAIM, LOG, RESULT, TRIAL, tail
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _MARK = "ORCHESTRATOR_PLACE"  # in the environment of all that a trial starts: its attempt's directory
@@ -35,7 +36,6 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 _WARNING = (signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_S = 0.1
 _LATE_S = 1.0  # a signal to the whole job may reach a trial before it is seen here
-_TAIL_LINES = 5
 
 
 @dataclass
@@ -140,7 +140,7 @@ def _look(member: _Member, told: list[int]) -> None:
     if member.dead_since is None:
         member.dead_since = now
         _end_orphans(member)
-    if not (member.directory / attempt.RESULT).exists():
+    if not (member.directory / RESULT).exists():
         if now - member.dead_since < _LATE_S:
             return
         if not _is_announced(member.process.returncode, told):
@@ -164,8 +164,8 @@ def _tell(member: _Member) -> None:
     code = process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     message = f"the evaluation {how} and left no result"
-    if tail := _tail(directory / attempt.LOG):
-        message += f"; its log ends: {tail}"
+    if said := tail(directory / LOG):
+        message += f"; its log ends: {said}"
     print(f"orchestrator: {directory}: {message}", file=sys.stderr, flush=True)
     if (assignment := _assignment(directory)) is None:
         return
@@ -198,7 +198,7 @@ def _end_orphans(member: _Member) -> None:
 def _assignment(directory: Path) -> Assignment | None:
     """The attempt's assignment; None if it cannot be read, which the evaluation itself reports."""
     try:
-        return Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
+        return Assignment.model_validate_json((directory / TRIAL).read_bytes())
     except (OSError, ValueError):
         return None
 
@@ -206,21 +206,10 @@ def _assignment(directory: Path) -> Assignment | None:
 def _claim(directory: Path) -> dict[str, object] | None:
     """The content of the attempt's claim; None if there is none that can be read."""
     try:
-        claim: dict[str, object] = json.loads((directory / attempt.CLAIM).read_text(encoding="utf-8"))
+        claim: dict[str, object] = json.loads((directory / CLAIM).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return claim
-
-
-def _tail(log: Path) -> str:
-    """The last lines of a log as one line; "" if it cannot be read."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return " | ".join(line.strip() for line in lines[-_TAIL_LINES:])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """The directory of one attempt at a trial: its claim, its copies, its log, reserved space and its result.
 
-claim.json             the job that may run the attempt
-copies/HOST-PID.json   a copy: a process of that job that began to run the attempt. There are several if the
-                       job was requeued, perhaps while it still runs on a host that lost its connection
-result.json            of the copy that finished first: it names that copy's host and pid
+Its files are those of `orchestrator.contract.attempt`. A job that is requeued begins again, perhaps while it
+still runs on a host that was cut off: then there are several copies of it, and the result is the first one's.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.contract import Assignment, Result, publish, publish_once
+from orchestrator.contract.attempt import CHECKPOINT, CLAIM, COPIES, LOG, RESULT
 from orchestrator.contract.files import dumps
 
-RESULT, TRIAL, CLAIM, LOG, COPIES = "result.json", "trial.json", "claim.json", "log.out", "copies"
 _RESERVE = ".reserve"
 _RESERVED_BYTES = 16 * 1024  # a result is at most a few KiB
 
@@ -49,7 +47,7 @@ def copy_name() -> str:
 
 def checkpoint(assignment: Assignment, directory: Path) -> Path:
     """The directory for the trial's saved state, which this attempt's copies and later attempts share."""
-    return directory / "checkpoint" if assignment.checkpoint is None else Path(assignment.checkpoint)
+    return directory / CHECKPOINT if assignment.checkpoint is None else Path(assignment.checkpoint)
 
 
 def claim(directory: Path) -> str | None:

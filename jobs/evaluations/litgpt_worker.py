@@ -26,6 +26,7 @@ from jobs.attempt.termination import guarded, leave
 from jobs.processes import launch
 from jobs.processes.launch import Call
 from orchestrator.contract import Assignment, Failure, LitGPTEvaluation, Metric, publish
+from orchestrator.contract.attempt import TRIAL
 from orchestrator.contract.files import dumps
 from orchestrator.contract.strict import Record
 
@@ -159,7 +160,7 @@ def main(directory: Path) -> int:
 
 def _measured(directory: Path, stages: Stages) -> Measured:
     """Join the other processes, and do this one's part of the evaluation."""
-    assignment = Assignment.model_validate_json((directory / attempt.TRIAL).read_bytes())
+    assignment = Assignment.model_validate_json((directory / TRIAL).read_bytes())
     evaluation = LitGPTEvaluation.model_validate(assignment.evaluation)
     with stages.stage("imports"):
         from jobs.evaluations import litgpt

@@ -25,6 +25,7 @@ import torch
 
 from jobs.attempt import directory as attempt
 from jobs.attempt.stages import Stages
+from orchestrator.contract.attempt import ADAPTER
 
 EVERY_S = 60.0  # seconds between two states at least …
 SHARE = 0.01  # … and more, so that saving takes less than this share of the time
@@ -71,7 +72,7 @@ class TrainingStates:
     @property
     def adapter(self) -> Path:
         """The file of the finished adapter, which need not be there."""
-        return self._folder / "adapter.pth"
+        return self._folder / ADAPTER
 
     def finished(self) -> State | None:
         """What `finish` wrote; None if the training is not finished."""

@@ -18,10 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.contract import Failure, Outcome, Result
+from orchestrator.contract.attempt import CLAIM, LOG, RESULT, tail
 from orchestrator.errors import StudyStopped
 from orchestrator.executors import Executor, JobState, State
 
-LOG_TAIL_LINES = 5
 LEAST_FREE_BYTES = 64 * 1024  # with less a job could not write its result
 
 
@@ -134,8 +134,8 @@ class Gatherer:
     def _result(self, pending: Pending) -> Result | None:
         try:
             # Listing makes an NFS client ask the server; a mere look-up may be answered from its cache.
-            there = any(entry.name == "result.json" for entry in os.scandir(pending.directory))
-            text = (pending.directory / "result.json").read_text(encoding="utf-8") if there else None
+            there = any(entry.name == RESULT for entry in os.scandir(pending.directory))
+            text = (pending.directory / RESULT).read_text(encoding="utf-8") if there else None
         except OSError as error:
             self._unreadable(pending.directory, error)
             return None
@@ -150,8 +150,8 @@ class Gatherer:
         said = " ".join(part for part in (state.word, state.reason) if part)
         message = f"job {pending.job} ended and left no result"
         message += f" ({said})" if said else ""
-        if tail := _tail(pending.directory / "log.out", self._executor.log(pending.job, pending.logs)):
-            message += f"; its log ends: {tail}"
+        if said_last := tail(pending.directory / LOG, self._executor.log(pending.job, pending.logs)):
+            message += f"; its log ends: {said_last}"
         if shutil.disk_usage(pending.directory).free < LEAST_FREE_BYTES:
             failure = Failure.DISK_FULL
             message = f"no space is left on {pending.directory}: {message}"
@@ -192,24 +192,10 @@ def _parsed(text: str, pending: Pending, metrics: Sequence[str]) -> Result:
     return evaluation
 
 
-def _tail(*logs: Path) -> str:
-    """The last lines of the attempt's own log, or else of the scheduler's for its job."""
-    for log in logs:
-        try:
-            with log.open("rb") as file:
-                file.seek(max(0, log.stat().st_size - 4096))
-                lines = file.read().decode(errors="replace").strip().splitlines()
-        except OSError:
-            continue
-        if lines:
-            return " | ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
-    return ""
-
-
 def _claimed_at(pending: Pending) -> float | None:
     """When the job started, as its claim says; None if it never did."""
     try:
-        said = json.loads((pending.directory / "claim.json").read_text())
+        said = json.loads((pending.directory / CLAIM).read_text())
         return float(said["started_at"]) if said["job"] == pending.job else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -17,6 +17,7 @@ from dataclasses import replace
 from orchestrator import errors
 from orchestrator.attempts.gather import Pending
 from orchestrator.contract import Assignment, publish, publish_once
+from orchestrator.contract.attempt import CLAIM, TRIAL
 from orchestrator.contract.files import dumps
 from orchestrator.errors import Full, SchedulerError, StudyStopped
 from orchestrator.executors import Executor
@@ -77,7 +78,7 @@ class Submission:
         directories = [self._run.attempt(*attempt) for attempt in attempts]
         for trial, (_, number), directory in zip(trials, attempts, directories, strict=True):
             directory.mkdir(parents=True, exist_ok=True)
-            publish(directory / "trial.json", assignment(trial, number, overrides).model_dump_json(indent=2))
+            publish(directory / TRIAL, assignment(trial, number, overrides).model_dump_json(indent=2))
         folder.mkdir(parents=True, exist_ok=True)
         self._record.write(
             Submitting(
@@ -168,7 +169,7 @@ class Submission:
 
     def _claimant(self, trial: int, attempt: int) -> str | None:
         """The job that claimed the attempt; None if none has, and from now on none can."""
-        claim = self._run.attempt(trial, attempt) / "claim.json"
+        claim = self._run.attempt(trial, attempt) / CLAIM
         if publish_once(claim, dumps({"job": None, "by": "master", "why": "submission lost"})):
             return None
         job = json.loads(claim.read_text())["job"]

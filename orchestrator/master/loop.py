@@ -17,6 +17,7 @@ from collections.abc import Callable
 from orchestrator.algorithms import Algorithm
 from orchestrator.attempts import Attempts
 from orchestrator.config import ClusterProfile, StudySpec
+from orchestrator.contract.attempt import LOG
 from orchestrator.errors import SchedulerError, StudyStopped
 from orchestrator.executors import Executor
 from orchestrator.master.ask_tell import AskTell
@@ -157,7 +158,7 @@ class Master:
         """Stop rather than search on what failed of something that is no configuration's fault."""
         last = held[-1].evaluation
         assert last is not None
-        message = why_stopped(self._history, held, self._run.attempt(last.trial, last.attempt) / "log.out")
+        message = why_stopped(self._history, held, self._run.attempt(last.trial, last.attempt) / LOG)
         message += f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
         self._record.write(Ended(why=Why.FAILED, message=message))
         raise StudyStopped(message)

@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.contract.attempt import ADAPTER, CHECKPOINT, COPIES
 from orchestrator.errors import InputError
 
 HEARTBEAT_S = 10.0
@@ -127,18 +128,18 @@ class RunDirectory:
         requeued, perhaps while it still ran on a host that was cut off.
         """
         found = []
-        for path in (self.attempt(trial, attempt) / "copies").glob("*.json"):
+        for path in (self.attempt(trial, attempt) / COPIES).glob("*.json"):
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(path.read_text()))
         return sorted(found, key=lambda copy: float(copy["started_at"]))
 
     def checkpoint(self, trial: int) -> Path:
         """What training has reached; all attempts of the trial share it."""
-        return self.path / "trials" / f"{trial:04d}" / "checkpoint"
+        return self.path / "trials" / f"{trial:04d}" / CHECKPOINT
 
     def adapter(self, trial: int) -> Path:
         """What a `litgpt` evaluation has trained."""
-        return self.checkpoint(trial) / "adapter.pth"
+        return self.checkpoint(trial) / ADAPTER
 
     def jobs(self, token: str) -> Path:
         return self.path / "jobs" / token

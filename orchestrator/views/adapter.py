@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.config import StudySpec
 from orchestrator.contract import LitGPTEvaluation, Result
+from orchestrator.contract.attempt import CHECKPOINT
 from orchestrator.errors import InputError
 from orchestrator.record import History, RunDirectory, Summary, Trial
 from orchestrator.record.summary import kept, outcome
@@ -39,7 +40,7 @@ def litgpt(spec: StudySpec, run: RunDirectory) -> LitGPTEvaluation:
         InputError: the study's evaluation leaves no adapters.
     """
     if not isinstance(spec.evaluation, LitGPTEvaluation):
-        left = run.path / "trials" / "*" / "checkpoint"
+        left = run.path / "trials" / "*" / CHECKPOINT
         raise InputError(
             f"{run.path}: a {spec.evaluation.kind} evaluation leaves no adapters"
             + (f"; what the program kept is in {left}" if spec.evaluation.kind == "command" else "")

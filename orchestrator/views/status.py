@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.contract import Failure
+from orchestrator.contract.attempt import CLAIM
 from orchestrator.record import History, RunDirectory, Summary, Trial
 from orchestrator.record.facts import Why
 from orchestrator.record.lock import Link, is_resumed
@@ -208,6 +209,6 @@ def _word(run: RunDirectory, summary: Summary, trial: Trial) -> str:
     if trial.shares is not None:
         return f"shared with {trial.shares}"
     attempt = trial.attempt
-    if attempt is not None and (run.attempt(trial.number, attempt.number) / "claim.json").exists():
+    if attempt is not None and (run.attempt(trial.number, attempt.number) / CLAIM).exists():
         return "running"
     return outcome(summary, trial)
