@@ -31,7 +31,7 @@ BATCH, LENGTH, SAMPLES = 16, 192, 800
 def seconds(samples: list[Sample], place: torch.device, steps: int, *, compiled: bool) -> list[float]:
     """Of each step."""
     precision = "bf16" if place.type == "cuda" else "fp32"
-    net = lora.load(SHARED / "base", WANTED, ("query", "value"), precision=precision, seed=0, place=place)
+    net = lora.load(SHARED / "base", WANTED, ("query", "value"), precision=precision, seed=0, device=place)
     if compiled:
         for block in net.transformer.h:
             block.compile(dynamic=True)
@@ -48,7 +48,7 @@ def seconds(samples: list[Sample], place: torch.device, steps: int, *, compiled:
     )
     marks = [time.perf_counter()]
     finetune.finetune(
-        net, samples, recipe, seed=0, place=place, progress=lambda _: marks.append(time.perf_counter())
+        net, samples, recipe, seed=0, device=place, progress=lambda _: marks.append(time.perf_counter())
     )
     return [after - before for before, after in pairwise(marks)]
 

@@ -90,7 +90,7 @@ def ours(checkpoint: Path) -> Any:
     from jobs.tasks.language_model import LitGPTModel
 
     place = torch.device("cpu")
-    net = model.load(checkpoint, None, (), precision="fp32", seed=0, place=place).eval()
+    net = model.load(checkpoint, None, (), precision="fp32", seed=0, device=place).eval()
     return LitGPTModel(net, Tokenizer(checkpoint), place, lambda _: None)
 
 

@@ -4,7 +4,7 @@ If one of these processes dies, the others go on. What it left running is killed
 result that says how it died. If the whole job was told to end, no such result is written: the scheduler or
 the master decides what follows, as for a job with one trial.
 
-Run as `python -m jobs.pack PLACES ATTEMPT_DIR …`, or submit `run` with the same arguments.
+Run as `python -m jobs.pack SLOTS ATTEMPT_DIR …`, or submit `run` with the same arguments.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class _Member:
     settled: bool = False
 
 
-def run(places: str, *attempts: str) -> None:
+def run(slots: str, *attempts: str) -> None:
     """Evaluate the attempts in parallel, each on its share of this host.
 
     Args:
-        places: the number of equal shares that the host is divided into.
+        slots: the number of equal shares that the host is divided into.
         *attempts: the directories of the attempts, no more than there are shares.
 
     Raises:
@@ -72,8 +72,8 @@ def run(places: str, *attempts: str) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         members = [
-            _Member(directory, _started(directory, place, int(places)))
-            for place, directory in enumerate(Path(one).resolve() for one in attempts)
+            _Member(directory, _started(directory, slot, int(slots)))
+            for slot, directory in enumerate(Path(one).resolve() for one in attempts)
         ]
         passed_on = 0
         while not all(member.settled for member in members):
@@ -90,17 +90,17 @@ def run(places: str, *attempts: str) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
 
-def share(environment: Mapping[str, str], place: int, gpus: int) -> dict[str, str]:
+def share(environment: Mapping[str, str], slot: int, gpus: int) -> dict[str, str]:
     """The environment variables that show a trial its GPUs only: a slice of each list that the job was given.
 
     If it was given none, GPUs are counted from 0.
 
     Args:
         environment: of the job.
-        place: the number of the trial in its pack, from 0.
+        slot: the number of the trial in its pack, from 0.
         gpus: the number of GPUs of each trial.
     """
-    mine = slice(place * gpus, (place + 1) * gpus)
+    mine = slice(slot * gpus, (slot + 1) * gpus)
     given = {name: environment[name] for name in _VISIBLE if name in environment}
     if not given:
         given = {_VISIBLE[0]: ",".join(map(str, range(mine.stop)))}
@@ -108,17 +108,17 @@ def share(environment: Mapping[str, str], place: int, gpus: int) -> dict[str, st
     return {name: ",".join(all_of_them[mine]) for name, all_of_them in devices.items()}
 
 
-def _started(directory: Path, place: int, places: int) -> subprocess.Popen[bytes]:
+def _started(directory: Path, slot: int, slots: int) -> subprocess.Popen[bytes]:
     """Start the evaluation of an attempt on its share of the host's cores and GPUs."""
     gpus = assignment.gpus if (assignment := _assignment(directory)) is not None else 0
-    environment = {**os.environ, **share(os.environ, place, gpus), _MARK: str(directory)}
+    environment = {**os.environ, **share(os.environ, slot, gpus), _MARK: str(directory)}
     cores = sorted(os.sched_getaffinity(0))
-    count = len(cores) // places
+    count = len(cores) // slots
     environment.setdefault("OMP_NUM_THREADS", str(max(1, count)))
     prctl = ctypes.CDLL(None).prctl
     try:
         if count:  # the new process inherits this; with fewer cores than trials, all share all
-            os.sched_setaffinity(0, cores[place * count : (place + 1) * count])
+            os.sched_setaffinity(0, cores[slot * count : (slot + 1) * count])
         return subprocess.Popen(
             # -P: a directory that happens to be called `jobs` here is not imported instead.
             [sys.executable, "-P", "-m", "jobs.evaluate", str(directory)],
@@ -214,5 +214,5 @@ def _claim(directory: Path) -> dict[str, object] | None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: python -m jobs.pack PLACES ATTEMPT_DIR …")
+        sys.exit("usage: python -m jobs.pack SLOTS ATTEMPT_DIR …")
     run(*sys.argv[1:])

@@ -234,7 +234,7 @@ class Study:
     def points(self) -> list[tuple[object, ...]]:
         """What was searched: each trial's point, configuration and source, without the base model."""
         return [
-            (trial.point, json.dumps(trial.configuration), trial.shares)
+            (trial.point, json.dumps(trial.configuration), trial.same_as)
             for trial in self.history.trials
             if trial.suggestion is not None
         ]
@@ -289,7 +289,7 @@ def replayed(study: Study) -> list[tuple[float, ...]]:
             }
             algorithm.tell(list(new.values()))
             told.update(new)
-            budget = study.spec.most_evaluations + sum(t.shares is not None for t in history.trials)
+            budget = study.spec.most_evaluations + sum(t.same_as is not None for t in history.trials)
             asked += [suggestion.point for suggestion in algorithm.ask(record["limit"], budget=budget)]
         history.fold(Entry.of(record))
     return asked

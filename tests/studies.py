@@ -174,7 +174,7 @@ def points_of(history: History) -> list[tuple[object, ...]]:
         (
             trial.point,
             tuple(trial.configuration.items()),
-            trial.shares,
+            trial.same_as,
             {n: m.value for n, m in e.metrics.items()} if (e := history.evaluation(trial)) else None,
         )
         for trial in history.trials

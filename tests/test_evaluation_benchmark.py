@@ -146,7 +146,7 @@ def test_a_llama_of_random_weights_has_the_published_size(toy: Inputs) -> None:
     theirs = models.from_config(AutoConfig.from_pretrained(toy.model)).eval()
     theirs.load_state_dict(hugging_face.converted(small, lora.weights(toy.model), toy.model))
     place = torch.device("cpu")
-    ours = lora.load(toy.model, None, (), precision="fp32", seed=0, place=place).eval()
+    ours = lora.load(toy.model, None, (), precision="fp32", seed=0, device=place).eval()
     ids = torch.arange(5, 40)[None]
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=1e-4, rtol=1e-4)

@@ -168,7 +168,7 @@ def test_a_forecast_counts_jobs_not_trials(tmp_path: Path) -> None:
 
 def test_an_array_has_an_element_for_each_pack(tmp_path: Path) -> None:
     attempts = [tmp_path / str(number) for number in range(6)]
-    asked = resources(gpus=4, pack=4)
+    asked = resources(gpus=4, trials_per_job=4)
     text = SlurmExecutor(asked).preview(attempts, "token", tmp_path)
     assert "#SBATCH --array=0-1%2" in text
     assert "#SBATCH --gpus-per-node=4" in text
@@ -180,5 +180,5 @@ def test_an_array_has_an_element_for_each_pack(tmp_path: Path) -> None:
 def test_slots_are_jobs_times_packs() -> None:
     content = {"scheduler": "slurm", "shared_dir": "/", "walltime_min": 60, "max_jobs": 3}
     place = ClusterProfile.model_validate({**content, **PACK})
-    assert (place.pack, place.slots) == (4, 12)
+    assert (place.trials_per_job, place.slots) == (4, 12)
     assert ClusterProfile.model_validate({**content, "gpus": 4}).slots == 3

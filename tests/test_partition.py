@@ -106,8 +106,8 @@ def test_what_is_read_is_what_the_algorithm_goes_by() -> None:
     for node in partition.nodes:
         assert node.kind is Kind.REAL
         assert node.value == pytest.approx(-tree.score[node.number])
-        assert node.place == tree.center(node.number)
-        assert node.value == pytest.approx(loss(SPACE.decode(node.place)))
+        assert node.point == tree.center(node.number)
+        assert node.value == pytest.approx(loss(SPACE.decode(node.point)))
     for depth, nodes in enumerate(partition.depths):
         best = partition.best_open(nodes)
         assert (best and best.number) == tree.best(depth)
@@ -201,7 +201,7 @@ def test_a_cell_without_a_feasible_point_and_one_that_is_scored_off_its_center()
     state["tree"]["bounds"][1] = -7.0  # what it counts as is no bound
     partition = by_hand(state, {0: 1.0, 1: 2.0}, {0: (0.5,), 1: (0.9,)})
     assert [node.kind for node in partition.nodes] == [Kind.REAL, Kind.INFEASIBLE, Kind.REAL, Kind.REAL]
-    assert partition.nodes[3].place == (0.9,)
+    assert partition.nodes[3].point == (0.9,)
     assert partition.facts()["nodes"][3]["configuration"] == {"x": pytest.approx(8.1)}
 
 

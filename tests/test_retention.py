@@ -87,7 +87,7 @@ def test_the_earlier_of_equals_stays(direction: str, best: list[int]) -> None:
 def test_of_a_shared_score_the_adapter_is_that_of_the_trial_that_ran(tmp_path: Path) -> None:
     found = lora_study(tmp_path, algorithm="random", evaluations=9, grid=2, keep=3)
     found.go()
-    assert any(trial.shares is not None for trial in found.history.trials)
+    assert any(trial.same_as is not None for trial in found.history.trials)
     assert left(found) == {number: ["adapter.pth"] for number in best(found, 3)}
 
 

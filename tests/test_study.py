@@ -76,9 +76,9 @@ def test_a_configuration_is_evaluated_once_and_its_score_shared(shared: Path) ->
     space = '[space]\nx0 = { type = "int", low = 0, high = 2 }\nx1 = { type = "int", low = 0, high = 1 }'
     run = run_study(shared, write_study(shared, algorithm="random", evaluations=50, space=space))
     assert run.code == 0, run.errors
-    own = [json.dumps(t.configuration) for t in run.history.trials if t.shares is None]
+    own = [json.dumps(t.configuration) for t in run.history.trials if t.same_as is None]
     assert len(own) == len(set(own)) == 6
-    assert any(t.shares is not None for t in run.history.trials)
+    assert any(t.same_as is not None for t in run.history.trials)
     assert "all 6 configurations" in run.output
 
 

@@ -47,7 +47,7 @@ def test_what_shares_a_score_at_the_start_does_not_make_room_for_a_second_ask(tm
     cluster = ScriptedCluster(seconds=in_turn, outcome=failing(0, why=Failure.PROGRAM_ERROR))
     found = Study(*study(tmp_path, "random", evaluations=4), cluster, Twice)
     found.go()
-    assert [trial.shares for trial in found.history.trials[:3]] == [None, 0, None]
+    assert [trial.same_as for trial in found.history.trials[:3]] == [None, 0, None]
     assert course(found).startswith("A-+A")
 
 

@@ -148,8 +148,8 @@ def test_a_trial_shares_the_score_of_one_that_still_runs_and_takes_no_slot(tmp_p
     assert cluster.busy == [3] * 7 + [2, 1]
     asked = found.of_kind("asked")
     evaluated = {record["trial"]: record["seq"] for record in found.of_kind("evaluated")}
-    shared = [t for t in found.history.trials if t.shares is not None]
-    assert any(evaluated[t.shares] > asked[t.ask]["seq"] for t in shared if t.shares is not None)
+    shared = [t for t in found.history.trials if t.same_as is not None]
+    assert any(evaluated[t.same_as] > asked[t.ask]["seq"] for t in shared if t.same_as is not None)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

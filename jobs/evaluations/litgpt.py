@@ -66,7 +66,7 @@ def measure(
             set_up()
         group = group or ALONE
     with stages.stage("load"):
-        place = group.place or lora.device(assignment.gpus)
+        device = group.device or lora.find_device(assignment.gpus)
         train, val = (
             samples(thaw(one), evaluation, Path(prepared.model), cache)
             for one in (prepared.train, prepared.val)
@@ -80,7 +80,7 @@ def measure(
             evaluation.lora_layers,
             precision=evaluation.precision,
             seed=assignment.seed,
-            place=place,
+            device=device,
             group=group,
             sharded=evaluation.sharded,
             quantized=evaluation.quantize is not None,
@@ -99,7 +99,7 @@ def measure(
                 prepared=prepared,
                 assignment=assignment,
                 directory=directory,
-                place=place,
+                device=device,
                 group=group,
                 stages=stages,
             )
@@ -116,11 +116,11 @@ def measure(
     net.eval()
     with stages.stage("validate"):
         held_out = nested(val[: evaluation.val_documents], evaluation.score_fidelity)
-        metrics["val_loss"] = score.validation_loss(net, held_out, place, stages.progress, group)
+        metrics["val_loss"] = score.validation_loss(net, held_out, device, stages.progress, group)
     if evaluation.tasks:
         with stages.stage("score"):
             metrics |= _task_scores(net, evaluation, prepared, stages, group)
-    return Measured(metrics, lora.device_name(place), versions)
+    return Measured(metrics, lora.device_name(device), versions)
 
 
 @contextmanager
@@ -179,8 +179,8 @@ def _task_scores(
     if local:
         suites.insert(0, tasks.local_suite(local, documents))
     suites = [replace(suite, fidelity=evaluation.score_fidelity) for suite in suites]
-    place = next(net.parameters()).device
-    scorer = language_model.LitGPTModel(net, Tokenizer(prepared.model), place, stages.progress, group)
+    device = next(net.parameters()).device
+    scorer = language_model.LitGPTModel(net, Tokenizer(prepared.model), device, stages.progress, group)
     with code_eval.running() if evaluation.executes_code else nullcontext():
         return score.task_scores(scorer, suites)
 

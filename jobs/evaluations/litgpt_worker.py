@@ -169,8 +169,8 @@ def _measured(directory: Path, stages: Stages) -> Measured:
 
         litgpt.set_up(processes=int(os.environ["LOCAL_WORLD_SIZE"]))
     with stages.stage("join"):
-        place = lora.device(assignment.gpus, int(os.environ["LOCAL_RANK"]))
-        group = join(os.environ, place)
+        device = lora.find_device(assignment.gpus, int(os.environ["LOCAL_RANK"]))
+        group = join(os.environ, device)
     found = litgpt.measure(evaluation, assignment, directory, stages, group)
     group.gathered(None)  # no process ends while another one still needs it
     return found

@@ -118,7 +118,7 @@ def _loaded(adapter: Adapter) -> GPT:
         adapter.evaluation.lora_layers,
         precision=adapter.evaluation.precision,
         seed=0,
-        place=torch.device("cpu"),
+        device=torch.device("cpu"),
     )
     shapes = ({name: one.shape for name, one in tensors.items()} for tensors in (model.adapters(net), state))
     if next(shapes) != next(shapes):

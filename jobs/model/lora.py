@@ -23,7 +23,7 @@ from orchestrator.contract.evaluation import Hyperparameters, Projection
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def device(gpus: int = 0, index: int = 0) -> torch.device:
+def find_device(gpus: int = 0, index: int = 0) -> torch.device:
     """A GPU of this job, which is tested; the CPU if the job has none.
 
     A PyTorch without CUDA means the CPU, whatever the job was given; so does ORCHESTRATOR_DEVICE=cpu.
@@ -47,15 +47,15 @@ def device(gpus: int = 0, index: int = 0) -> torch.device:
             f"this job was given a GPU ({given}) and PyTorch finds none that works; "
             'to run on the CPU on purpose: environment.ORCHESTRATOR_DEVICE = "cpu" in the profile',
         )
-    place = torch.device("cuda", index)
+    device = torch.device("cuda", index)
     try:
-        torch.zeros(1, device=place).add_(1).item()
+        torch.zeros(1, device=device).add_(1).item()
     except RuntimeError as error:  # out of memory too: no other process should be using it
         raise EvaluationFailed(
             Failure.HOST_FAULT,
             f"the GPU of this job ({given or 'cuda'}) cannot be used: {one_line(str(error))}",
         ) from error
-    return place
+    return device
 
 
 def assigned(environment: Mapping[str, str], gpus: int) -> str:
@@ -66,11 +66,11 @@ def assigned(environment: Mapping[str, str], gpus: int) -> str:
     return f"gpus = {gpus} in the profile" if gpus else ""
 
 
-def device_name(place: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The model of a GPU, or "cpu" with the number of threads."""
     return (
-        torch.cuda.get_device_name(place)
-        if place.type == "cuda"
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
         else f"cpu, {torch.get_num_threads()} threads"
     )
 
@@ -82,7 +82,7 @@ def load(
     *,
     precision: str,
     seed: int,
-    place: torch.device,
+    device: torch.device,
     group: Group = ALONE,
     sharded: bool | None = None,
     quantized: bool = False,
@@ -95,7 +95,7 @@ def load(
         layers: the matrices of each block that get an adapter.
         precision: "fp32" or "bf16", of the base weights.
         seed: of the adapters' random initial values.
-        place: this process's device.
+        device: this process's device.
         group: the processes that work on the trial.
         sharded: whether to divide the base weights among the processes; None: if one device cannot hold them.
         quantized: whether to keep the base weights in 4 bits.
@@ -105,7 +105,7 @@ def load(
             such adapters; or this device cannot have it quantized.
     """
     if quantized:
-        quantization.require(place)
+        quantization.require(device)
     lora: dict[str, Any] = {}
     if hyperparameters is not None:
         rank = hyperparameters.lora_rank
@@ -121,11 +121,11 @@ def load(
             f"lora_layers: 'head': {checkpoint.name} ties its head to its embedding: leave it out",
         )
     weight_bytes = sum(tensor.numel() for tensor in state.values()) * DTYPES[precision].itemsize
-    in_shards = not quantized and sharding.is_asked(sharded, weight_bytes, place, group)
+    in_shards = not quantized and sharding.is_asked(sharded, weight_bytes, device, group)
     with torch.device("meta"):  # takes no memory or time for weights that the checkpoint replaces
         model = GPT(Config.from_file(checkpoint / "model_config.yaml", **lora))
     # Sharding moves one block at a time to the device, quantizing one matrix: the rest stays on the CPU.
-    target = torch.device("cpu") if in_shards or quantized else place
+    target = torch.device("cpu") if in_shards or quantized else device
     moved = {name: tensor.to(device=target, dtype=DTYPES[precision]) for name, tensor in state.items()}
     try:
         result = model.load_state_dict(moved, strict=False, assign=True)
@@ -134,14 +134,14 @@ def load(
     absent = [name for name in result.missing_keys if "lora_" not in name]
     if absent or result.unexpected_keys:
         raise _misfit(checkpoint, f"absent: {absent[:3]}, unexpected: {result.unexpected_keys[:3]}")
-    model.cos, model.sin = model.rope_cache(device=place)
-    _draw_adapters(model, seed, place)
+    model.cos, model.sin = model.rope_cache(device=device)
+    _draw_adapters(model, seed, device)
     if quantized:
-        quantization.quantize(model, place)
+        quantization.quantize(model, device)
     mark_only_lora_as_trainable(model)
     adapted.adapt(model)
     if in_shards:
-        sharding.shard(model, place, group)
+        sharding.shard(model, device, group)
     return model
 
 
@@ -159,7 +159,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return dict(state.get("model", state))
 
 
-def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
+def _draw_adapters(model: GPT, seed: int, device: torch.device) -> None:
     """Give the adapters their initial values, as LitGPT does: A Kaiming-uniform, drawn from `seed`; B zero.
 
     They are fp32 whatever the base weights are, so that an update of 1e-7 is not rounded away.
@@ -168,8 +168,8 @@ def _draw_adapters(model: GPT, seed: int, place: torch.device) -> None:
     for module in _adapted(model):
         drawn = torch.empty(module.lora_A.shape)
         torch.nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
-        module.lora_A = torch.nn.Parameter(drawn.to(place))
-        module.lora_B = torch.nn.Parameter(torch.zeros(module.lora_B.shape, device=place))
+        module.lora_A = torch.nn.Parameter(drawn.to(device))
+        module.lora_B = torch.nn.Parameter(torch.zeros(module.lora_B.shape, device=device))
 
 
 def adapters(model: GPT) -> dict[str, torch.Tensor]:

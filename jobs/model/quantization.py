@@ -16,13 +16,13 @@ from jobs.attempt.failure import EvaluationFailed
 from orchestrator.contract import Failure
 
 
-def require(place: torch.device) -> None:
+def require(device: torch.device) -> None:
     """Check that quantization is possible on a device.
 
     Raises:
         EvaluationFailed: the device is no CUDA GPU, or bitsandbytes is not installed.
     """
-    if place.type != "cuda":
+    if device.type != "cuda":
         raise EvaluationFailed(
             Failure.MISSING_INPUT,
             'quantize = "nf4" needs a CUDA GPU, and this job runs on a CPU, which would unpack every weight '
@@ -35,7 +35,7 @@ def require(place: torch.device) -> None:
         )
 
 
-def quantize(model: GPT, place: torch.device) -> None:
+def quantize(model: GPT, device: torch.device) -> None:
     """Move `model` to a device, converting the linear layers of its blocks to 4 bits one after the other."""
     import bitsandbytes
 
@@ -43,8 +43,8 @@ def quantize(model: GPT, place: torch.device) -> None:
         for parent in list(block.modules()):
             for name, linear in list(parent.named_children()):
                 if type(linear) is torch.nn.Linear:
-                    setattr(parent, name, _in_four_bits(linear, bitsandbytes.nn).to(place))
-    model.to(place)
+                    setattr(parent, name, _in_four_bits(linear, bitsandbytes.nn).to(device))
+    model.to(device)
 
 
 def is_quantized(model: GPT) -> bool:

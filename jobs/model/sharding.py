@@ -20,13 +20,13 @@ from jobs.processes.group import Group
 from orchestrator.contract import Failure
 
 
-def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group: Group) -> bool:
+def is_asked(sharded: bool | None, weight_bytes: int, device: torch.device, group: Group) -> bool:
     """True if the weights of a model are to be sharded.
 
     Args:
         sharded: what the study says; None: shard if one device cannot hold the weights.
         weight_bytes: bytes of the base model's weights.
-        place: this process's device.
+        device: this process's device.
         group: the processes to shard over.
 
     Raises:
@@ -38,18 +38,18 @@ def is_asked(sharded: bool | None, weight_bytes: int, place: torch.device, group
             "sharded = true, and this trial has one process to keep the weights: give it more GPUs in the "
             "profile, or leave `sharded` out of [evaluation]",
         )
-    if place.type != "cuda":
+    if device.type != "cuda":
         return bool(sharded)
-    gpu_bytes = torch.cuda.get_device_properties(place).total_memory
+    gpu_bytes = torch.cuda.get_device_properties(device).total_memory
     if what := memory.problem(weight_bytes, gpu_bytes, group.size, in_shards=sharded):
         raise EvaluationFailed(Failure.BAD_DATA, ": ".join(what))
     return not memory.fit(weight_bytes, gpu_bytes) if sharded is None else sharded
 
 
-def shard(model: GPT, place: torch.device, group: Group) -> None:
-    """Divide the weights of `model` among the processes of `group`; this one keeps its shard on `place`."""
+def shard(model: GPT, device: torch.device, group: Group) -> None:
+    """Divide the weights of `model` among the processes of `group`; this one keeps its shard on `device`."""
     whole = {parameter for name, parameter in model.named_parameters() if "lora_" in name}
-    mesh = init_device_mesh(place.type, (group.size,))
+    mesh = init_device_mesh(device.type, (group.size,))
     for block in model.transformer.h:
         fully_shard(block, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)

@@ -21,13 +21,13 @@ class Group:
     Attributes:
         rank: of this process; 0 leads: it keeps states and gives the result.
         size: how many there are.
-        place: this process's device; None: not yet chosen.
+        device: this process's device; None: not yet chosen.
         lockstep: all must call the model equally often.
     """
 
     rank: int = 0
     size: int = 1
-    place: torch.device | None = None
+    device: torch.device | None = None
     lockstep: bool = False
 
     @property
@@ -78,15 +78,15 @@ class Group:
 ALONE = Group()
 
 
-def join(environment: Mapping[str, str], place: torch.device) -> Group:
+def join(environment: Mapping[str, str], device: torch.device) -> Group:
     """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe, as torchrun sets them."""
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         init_method=f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}",
         rank=int(environment["RANK"]),
         world_size=int(environment["WORLD_SIZE"]),
         timeout=_PATIENCE,
     )
-    return Group(int(environment["RANK"]), int(environment["WORLD_SIZE"]), place)
+    return Group(int(environment["RANK"]), int(environment["WORLD_SIZE"]), device)

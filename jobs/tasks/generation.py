@@ -51,7 +51,7 @@ def generate(
     *,
     eos: int,
     decode: Callable[[list[int]], str],
-    place: torch.device,
+    device: torch.device,
     group: Group = ALONE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[list[int]]:
@@ -62,7 +62,7 @@ def generate(
         prompts: those of this process.
         eos: id of the end-of-text token.
         decode: gives the text of tokens, in which the texts that end it are looked for.
-        place: this process's device.
+        device: this process's device.
         group: the processes that work on the trial.
         progress: called with a line of text after each batch.
 
@@ -73,11 +73,11 @@ def generate(
         EvaluationFailed: a logit is not finite.
     """
     found: list[list[int]] = [[] for _ in prompts]
-    batches, done = list(_batches(model, prompts, place)), 0
+    batches, done = list(_batches(model, prompts, device)), 0
     for batch, counts in group.padded(batches, batches[-1] if batches else []):
         try:
             chosen = [prompts[i] for i in batch]
-            written = _written(model, chosen, eos=eos, decode=decode, place=place, group=group)
+            written = _written(model, chosen, eos=eos, decode=decode, device=device, group=group)
         finally:
             model.clear_kv_cache()
         if counts:
@@ -88,11 +88,11 @@ def generate(
     return found
 
 
-def _batches(model: GPT, prompts: Sequence[Prompt], place: torch.device) -> Iterator[list[int]]:
+def _batches(model: GPT, prompts: Sequence[Prompt], device: torch.device) -> Iterator[list[int]]:
     """Yield batches of prompts, as indices: longest first, as many as `_CACHE_BYTES` and `_ROWS` allow."""
     config = model.config
     each = 2 * config.n_layer * (config.n_query_groups or config.n_head) * (config.head_size or 0)
-    tokens = _CACHE_BYTES.get(place.type, _CACHE_BYTES["cpu"]) // (each * _dtype(model).itemsize)
+    tokens = _CACHE_BYTES.get(device.type, _CACHE_BYTES["cpu"]) // (each * _dtype(model).itemsize)
     batch: list[int] = []
     for index in sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids)):
         longest = max(prompts[i].longest for i in [*batch, index])
@@ -111,7 +111,7 @@ def _written(
     *,
     eos: int,
     decode: Callable[[list[int]], str],
-    place: torch.device,
+    device: torch.device,
     group: Group,
 ) -> list[list[int]]:
     """The tokens written after each prompt of one batch; the parameters are those of `generate`."""
@@ -120,9 +120,9 @@ def _written(
     ids = torch.zeros(len(prompts), widest, dtype=torch.int64)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
-    model.set_kv_cache(len(prompts), max_seq_length=widest + steps, device=place, dtype=_dtype(model))
-    with head_at(model, torch.arange(len(prompts), device=place), (lengths - 1).to(place)):
-        logits = model(ids.to(place), input_pos=torch.arange(widest, device=place), input_pos_maxp1=widest)
+    model.set_kv_cache(len(prompts), max_seq_length=widest + steps, device=device, dtype=_dtype(model))
+    with head_at(model, torch.arange(len(prompts), device=device), (lengths - 1).to(device)):
+        logits = model(ids.to(device), input_pos=torch.arange(widest, device=device), input_pos_maxp1=widest)
     draws = [torch.Generator().manual_seed(prompt.seed) for prompt in prompts]
     written: list[list[int]] = [[] for _ in prompts]
     alive = set(range(len(prompts)))
@@ -146,8 +146,8 @@ def _written(
         if not waiting or step + 1 == steps:
             break
         logits = model(
-            tokens[:, None].to(place),
-            input_pos=(lengths + step)[:, None].to(place),
+            tokens[:, None].to(device),
+            input_pos=(lengths + step)[:, None].to(device),
             input_pos_maxp1=widest + step + 1,
         )[:, -1]
     return written

@@ -29,15 +29,15 @@ _TOKENS = {"cpu": 2048, "cuda": 16384}  # in a batch
 Request = tuple[tuple[str, str], list[int], list[int]]
 
 
-def tokens_at_once(place: torch.device, vocabulary: int = 0) -> int:
+def tokens_at_once(device: torch.device, vocabulary: int = 0) -> int:
     """The largest number of padded tokens in a batch.
 
     Args:
-        place: the device.
+        device: the device.
         vocabulary: size of the vocabulary, for batches with logits at every position; 0: at few positions
             only.
     """
-    tokens = _TOKENS.get(place.type, _TOKENS["cpu"])
+    tokens = _TOKENS.get(device.type, _TOKENS["cpu"])
     return min(tokens, max(1, _LOGITS // vocabulary)) if vocabulary else tokens
 
 
@@ -48,14 +48,14 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
         self,
         model: GPT,
         tokenizer: Tokenizer,
-        place: torch.device,
+        device: torch.device,
         progress: Callable[[str], None] = print,
         group: Group = ALONE,
     ) -> None:
         super().__init__()
         # lm-eval deals the documents out by these two, and gathers what each process found.
         self._rank, self._world_size, self.group = group.rank, group.size, group
-        self._model, self._tokenizer, self._device, self._progress = model, tokenizer, place, progress
+        self._model, self._tokenizer, self._device, self._progress = model, tokenizer, device, progress
         self._longest = int(model.max_seq_length)
         self._begins = _begins_texts(tokenizer)
 
@@ -209,7 +209,7 @@ class LitGPTModel(TemplateLM):  # type: ignore[misc]
             prompts,
             eos=self.eot_token_id,
             decode=self._decoded,
-            place=self._device,
+            device=self._device,
             group=self.group,
             progress=self._progress,
         )

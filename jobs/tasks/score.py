@@ -31,7 +31,7 @@ def mean(values: Sequence[float]) -> Metric:
 def validation_loss(
     model: GPT,
     samples: Sequence[Sample],
-    place: torch.device,
+    device: torch.device,
     progress: Callable[[str], None] = lambda _: None,
     group: Group = ALONE,
 ) -> Metric:
@@ -47,10 +47,10 @@ def validation_loss(
     model.eval()
     found: dict[int, float] = {}  # document -> loss
     mine = group.share(sorted(range(len(samples)), key=lambda i: len(samples[i].ids)))
-    budget = tokens_at_once(place, model.config.padded_vocab_size)
+    budget = tokens_at_once(device, model.config.padded_vocab_size)
     rows = [[mine[i] for i in batch] for batch in batches([len(samples[i].ids) for i in mine], budget)]
     for which, counts in group.padded(rows, [0]):
-        losses = sample_losses(model, [samples[i] for i in which], place)
+        losses = sample_losses(model, [samples[i] for i in which], device)
         if counts:
             found.update(zip(which, losses.tolist(), strict=True))
         progress(f"{len(found)} of {len(mine)} documents")

@@ -126,7 +126,7 @@ def finetune(
     recipe: Recipe,
     *,
     seed: int,
-    place: torch.device,
+    device: torch.device,
     micro_batches: MicroBatches | None = None,
     group: Group = ALONE,
     states: TrainingStates | None = None,
@@ -145,7 +145,7 @@ def finetune(
         samples: what to learn from.
         recipe: how.
         seed: of the order of the samples and of dropout.
-        place: this process's device.
+        device: this process's device.
         micro_batches: how many samples go through the model at once; None: as the recipe says.
         group: the processes that train together.
         states: the saved states; on the group's leader only.
@@ -158,10 +158,16 @@ def finetune(
     """
     if micro_batches is None:
         micro_batches = MicroBatches.on(
-            place, model.config.padded_vocab_size, recipe.micro_batch_size, memory=None
+            device, model.config.padded_vocab_size, recipe.micro_batch_size, memory=None
         )
     training = _Training(
-        model, recipe, seed, place=place, micro_batches=micro_batches, group=group, interruption=interruption
+        model,
+        recipe,
+        seed,
+        device=device,
+        micro_batches=micro_batches,
+        group=group,
+        interruption=interruption,
     )
     if states is not None:
         states.expect(lora.adapters(model))
@@ -208,12 +214,12 @@ class _Training:
         recipe: Recipe,
         seed: int,
         *,
-        place: torch.device,
+        device: torch.device,
         micro_batches: MicroBatches,
         group: Group,
         interruption: Interruption | None,
     ) -> None:
-        self._model, self._recipe, self._seed, self._place = model, recipe, seed, place
+        self._model, self._recipe, self._seed, self._device = model, recipe, seed, device
         self._micro_batches, self._group = micro_batches, group
         self._interruption = interruption or Interruption()
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -221,7 +227,7 @@ class _Training:
             self.parameters,
             betas=_BETAS,
             weight_decay=recipe.weight_decay,
-            fused=True if place.type == "cuda" else None,
+            fused=True if device.type == "cuda" else None,
         )
         self.step = 0
         self.losses = list[float]()
@@ -272,7 +278,7 @@ class _Training:
         for parameter in self.parameters:
             if parameter.grad is None:  # fewer samples than processes
                 parameter.grad = torch.zeros_like(parameter)
-        leaving = torch.tensor(float(self._interruption.is_announced()), device=self._place)
+        leaving = torch.tensor(float(self._interruption.is_announced()), device=self._device)
         self._group.add([loss, leaving, *(p.grad for p in self.parameters if p.grad is not None)])
         return float(loss), bool(leaving)
 
@@ -288,7 +294,7 @@ class _Training:
             This process's part of the loss, (); None if there was too little memory: then the step has to
             begin again, with the smaller micro-batches that are now set.
         """
-        recipe, place, loss = self._recipe, self._place, torch.zeros((), device=self._place)
+        recipe, device, loss = self._recipe, self._device, torch.zeros((), device=self._device)
         # For dropout. Seeded in every step, so that random numbers of unfinished steps leave no trace.
         torch.manual_seed(_derived(self._seed, self.step, self._group.rank))
         lengths = [len(sample.ids) for sample in share]
@@ -298,8 +304,8 @@ class _Training:
                 for samples, counts in self._group.padded(mine, spare):
                     if self._group.size == 1:
                         self._interruption.check()
-                    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=recipe.bf16):
-                        losses = objective.sample_losses(self._model, samples, place)
+                    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+                        losses = objective.sample_losses(self._model, samples, device)
                     part = losses.sum() * counts / whole
                     part.backward()  # type: ignore[no-untyped-call]
                     loss += part.detach()

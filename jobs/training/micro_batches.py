@@ -51,16 +51,16 @@ class MicroBatches:
         self._first_tokens = self.tokens
 
     @classmethod
-    def on(cls, place: torch.device, vocabulary: int, rows: int | None, memory: Path | None) -> MicroBatches:
+    def on(cls, device: torch.device, vocabulary: int, rows: int | None, memory: Path | None) -> MicroBatches:
         """The micro-batches that `memory` remembers, else those to begin with.
 
         Args:
-            place: the device.
+            device: the device.
             vocabulary: size of the model's vocabulary, with padding.
             rows: samples at once, as the study says; None: as many as fit.
             memory: the file that remembers what fits; None: nothing is remembered.
         """
-        tokens = min(_TOKENS.get(place.type, _TOKENS["cpu"]), max(1, _LOGITS // vocabulary))
+        tokens = min(_TOKENS.get(device.type, _TOKENS["cpu"]), max(1, _LOGITS // vocabulary))
         found = cls(rows, tokens, memory=memory)
         if rows is None and memory is not None:
             with suppress(OSError, ValueError, KeyError, TypeError):  # unreadable: it is found out again

@@ -43,7 +43,7 @@ class Training:
         prepared: Prepared,
         assignment: Assignment,
         directory: Path,
-        place: torch.device,
+        device: torch.device,
         group: Group,
         stages: Stages,
     ) -> None:
@@ -56,15 +56,15 @@ class Training:
             prepared: the inputs that `orchestrator prepare` put into the shared cache.
             assignment: of the attempt.
             directory: of the attempt.
-            place: this process's device.
+            device: this process's device.
             group: the processes that train together.
             stages: writes the log, and keeps the share of the training that is saved.
         """
-        self._samples, self._seed, self._place = samples, assignment.seed, place
+        self._samples, self._seed, self._device = samples, assignment.seed, device
         self._group, self._stages = group, stages
         self.recipe = finetune.recipe(evaluation, wanted, len(samples))
         self._folder = checkpoint(assignment, directory)
-        host = [torch.__version__, place.type, group.size]
+        host = [torch.__version__, device.type, group.size]
         key = digest(
             [
                 prepared.digest,
@@ -83,7 +83,7 @@ class Training:
         self._states = (
             TrainingStates(self._folder, key, self.recipe.steps, stages, beginning) if group.leads else None
         )
-        self._memory = _memory(evaluation, prepared, place, Path(assignment.cache))
+        self._memory = _memory(evaluation, prepared, device, Path(assignment.cache))
 
     def of(self, net: GPT) -> Trained:
         """Train `net`, or go on from what was trained before an interruption, or in a shorter training.
@@ -107,9 +107,9 @@ class Training:
                     self._samples,
                     recipe,
                     seed=self._seed,
-                    place=self._place,
+                    device=self._device,
                     micro_batches=MicroBatches.on(
-                        self._place,
+                        self._device,
                         net.config.padded_vocab_size,
                         recipe.micro_batch_size,
                         memory=self._memory,
@@ -137,10 +137,10 @@ class Training:
         return replace(trained, end={})  # frees memory that scoring may need
 
 
-def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, place: torch.device, cache: Path) -> Path:
+def _memory(evaluation: LitGPTEvaluation, prepared: Prepared, device: torch.device, cache: Path) -> Path:
     """The file in the cache that remembers the micro-batches for such a model, data and device."""
-    size = torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else 0
-    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
+    size = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     what = [[mark.model_dump(mode="json") for mark in prepared.model_files], kind, size]
     what += [evaluation.max_length, evaluation.precision, list(evaluation.lora_layers), torch.__version__]
     return cache / "micro-batches" / f"{digest(what)[:32]}.json"

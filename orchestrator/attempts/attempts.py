@@ -66,7 +66,13 @@ class Attempts:
         )
         self._outcomes = Outcomes(run, profile, record, scheduler_host=self._gatherer.host, say=say)
         self._submission = Submission(
-            run, executor, record, pack=profile.pack, patience_s=patience_s, wait=wait, say=say
+            run,
+            executor,
+            record,
+            trials_per_job=profile.trials_per_job,
+            patience_s=patience_s,
+            wait=wait,
+            say=say,
         )
 
     @property
@@ -130,21 +136,23 @@ class Attempts:
         """Submit what waits and has room; together what is asked with the same overrides."""
         waiting = [t for t in self._history.open_trials if t.attempt is None]
         avoided = struck(self._history, self._profile.strikes) if waiting else set()
-        pack = self._profile.pack
+        trials_per_job = self._profile.trials_per_job
         while waiting:
             under_way = self._history.jobs_under_way
             if (free := self._quota.free(under_way)) < 1:
                 return
             asked = overrides_of(waiting[0], avoided, self._profile)
-            batch = [t for t in waiting if overrides_of(t, avoided, self._profile) == asked][: free * pack]
+            batch = [t for t in waiting if overrides_of(t, avoided, self._profile) == asked][
+                : free * trials_per_job
+            ]
             walltime_min = asked.walltime_min or self._profile.walltime_min
             granted, verdict = self._permission.granted(
-                math.ceil(len(batch) / pack), walltime_min, self._gatherer.states
+                math.ceil(len(batch) / trials_per_job), walltime_min, self._gatherer.states
             )
-            if not (batch := batch[: granted * pack]):
+            if not (batch := batch[: granted * trials_per_job]):
                 self._say_held_back(verdict)
                 return
-            jobs = math.ceil(len(batch) / pack)
+            jobs = math.ceil(len(batch) / trials_per_job)
             try:
                 self._submission.submit(batch, self._assignment, asked)
             except Full as full:
@@ -203,7 +211,7 @@ class Attempts:
             cache=str(self._run.cache),
             walltime_min=asked.walltime_min,
             hosts=self._profile.hosts,
-            gpus=self._profile.gpus // self._profile.pack,
+            gpus=self._profile.gpus // self._profile.trials_per_job,
             checkpoint=str(self._run.checkpoint(trial.number)),
             goes_on_from=None if promoted is None else promoted.adapter,
         )

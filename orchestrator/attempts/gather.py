@@ -113,7 +113,7 @@ class Gatherer:
                     settled[p.directory] = result or self._without_result(p)
         still = {p.directory: p.job for p in waiting if p.directory not in settled}
         self._open = set(still.values())
-        self._over_since = {place: since for place, since in self._over_since.items() if place in still}
+        self._over_since = {attempt: since for attempt, since in self._over_since.items() if attempt in still}
         return list(settled.values())
 
     def _tell_stuck(self, waiting: Sequence[Pending]) -> None:

@@ -36,7 +36,7 @@ class Submission:
         executor: Executor,
         record: StudyRecord,
         *,
-        pack: int = 1,
+        trials_per_job: int = 1,
         patience_s: float,
         wait: Callable[[float], None] = time.sleep,
         say: Callable[[str], None],
@@ -45,7 +45,7 @@ class Submission:
         run: the study's directory.
         executor: submits to the scheduler.
         record: the study so far, which submissions are added to.
-        pack: attempts that share a job.
+        trials_per_job: attempts that share a job.
         patience_s: how long a scheduler that does not answer, or takes nothing, is asked again.
         wait: sleeps so many seconds.
         say: takes a line for people.
@@ -53,7 +53,7 @@ class Submission:
         self._run = run
         self._executor = executor
         self._record, self._history = record, record.history
-        self._pack = pack  # attempts that share a job
+        self._trials_per_job = trials_per_job  # attempts that share a job
         self._patience_s = patience_s
         self._failing_since: float | None = None  # submissions come to nothing
         self._wait = wait
@@ -86,7 +86,7 @@ class Submission:
                 attempts=tuple(attempts),
                 walltime_min=overrides.walltime_min,
                 exclude=overrides.exclude,
-                pack=self._pack,
+                trials_per_job=self._trials_per_job,
             )
         )
         try:
@@ -125,10 +125,10 @@ class Submission:
         known = self._found(token)
         # As it was submitted: the profile may have changed since.
         (trial, number) = attempts[0]
-        pack = self._history.trials[trial].attempts[number - 1].pack
+        trials_per_job = self._history.trials[trial].attempts[number - 1].trials_per_job
         jobs: list[str | None]
-        if len(known) == -(-len(attempts) // pack):
-            jobs = [known[index // pack] for index in range(len(attempts))]
+        if len(known) == -(-len(attempts) // trials_per_job):
+            jobs = [known[index // trials_per_job] for index in range(len(attempts))]
         else:
             jobs = [self._claimant(trial, attempt) for trial, attempt in attempts]
             # Jobs that have not claimed their attempt by now never can: no use in queueing for it.

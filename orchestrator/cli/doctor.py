@@ -42,16 +42,16 @@ def doctor(
     from orchestrator.doctor import examine
     from orchestrator.preflight import read_checked_profile
 
-    place, path = read_checked_profile(profile)
+    cluster, path = read_checked_profile(profile)
     if not as_json:
         out.print(
-            f"[bold]{escape(profile)}[/]: {escape(str(path))} is valid ({place.scheduler})", soft_wrap=True
+            f"[bold]{escape(profile)}[/]: {escape(str(path))} is valid ({cluster.scheduler})", soft_wrap=True
         )
     found: list[Finding] = []
-    for finding in examine(place, study, proved=submit):
+    for finding in examine(cluster, study, proved=submit):
         _show(finding, found, as_json=as_json)
     if submit:
-        for finding in _probed(place, study, wait, quiet=as_json):
+        for finding in _probed(cluster, study, wait, quiet=as_json):
             _show(finding, found, as_json=as_json)
     wrong, warnings = (sum(f.mark == mark for f in found) for mark in ("wrong", "warning"))
     if as_json:
@@ -62,16 +62,18 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _probed(place: ClusterProfile, study: Path | None, wait_min: float, *, quiet: bool) -> Iterator[Finding]:
+def _probed(
+    cluster: ClusterProfile, study: Path | None, wait_min: float, *, quiet: bool
+) -> Iterator[Finding]:
     from orchestrator.doctor import try_host
 
     try:
         if quiet or not out.is_terminal:
-            yield from try_host(place, study, wait_min, lambda _: None)
+            yield from try_host(cluster, study, wait_min, lambda _: None)
             return
         with out.status("submitting a probe job") as status:
             yield from try_host(
-                place, study, wait_min, lambda text: status.update(f"{escape(text)}; Ctrl-C cancels it")
+                cluster, study, wait_min, lambda text: status.update(f"{escape(text)}; Ctrl-C cancels it")
             )
     except KeyboardInterrupt:
         err.print("interrupted; the probe job is cancelled", markup=False)

@@ -65,11 +65,11 @@ def queue(run: Run, as_json: AsJson = False, runs: Runs = Path("runs")) -> None:
     directory = find_run(run, runs)
     summary = look(directory)
     ids = [a.job for t in summary.history.open_trials if (a := t.attempt) is not None and a.job is not None]
-    place, _ = read_checked_profile(str(directory.profile))
+    cluster, _ = read_checked_profile(str(directory.profile))
     prefix = summary.history.token_prefix
-    states = executors.create(place.scheduler, resources(place), prefix).poll(ids) if ids else {}
+    states = executors.create(cluster.scheduler, resources(cluster), prefix).poll(ids) if ids else {}
     rows, masters = jobs(summary, states), control.master_jobs(directory)
-    waiting = without_job(summary, place, states)
+    waiting = without_job(summary, cluster, states)
     if as_json:
         print_json(queue_facts(summary, rows, masters, waiting))
     else:

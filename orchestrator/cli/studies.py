@@ -57,11 +57,11 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     from orchestrator.preflight.studies import preview
     from orchestrator.record.summary import number_text, seconds_text
 
-    spec, place, _ = read_both(study, profile)
-    prepared_inputs(spec, place.cache_path)
-    spec, lines = with_promoted(spec, place.cache_path)
-    coming = forecast(spec, place)
-    script = preview(spec, place, len(coming.batch) + spec.include_base)
+    spec, cluster, _ = read_both(study, profile)
+    prepared_inputs(spec, cluster.cache_path)
+    spec, lines = with_promoted(spec, cluster.cache_path)
+    coming = forecast(spec, cluster)
+    script = preview(spec, cluster, len(coming.batch) + spec.include_base)
     if as_json:
         facts = {
             "first_batch": coming.batch,
@@ -81,11 +81,11 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     for number, configuration in enumerate(coming.batch, start=int(spec.include_base)):
         values = "  ".join(f"{name} = {number_text(value)}" for name, value in configuration.items())
         out.print(f"  {number}: {values}", markup=False)
-    out.print(f"\n[bold]What would be submitted[/] ({place.scheduler}):")
+    out.print(f"\n[bold]What would be submitted[/] ({cluster.scheduler}):")
     out.print(script.rstrip(), markup=False)
     wall = seconds_text(3600 * coming.wall_clock_h)
     out.print(
-        f"\n[bold]Estimate[/], if every evaluation took its whole wall-time of {place.walltime_min:g} min: "
+        f"\n[bold]Estimate[/], if every evaluation took its whole wall-time of {cluster.walltime_min:g} min: "
         f"{coming.waves} waves of jobs, {coming.host_hours:.1f} host-hours ({coming.gpu_hours:.1f} "
         f"GPU-hours), {wall} without queueing"
     )
@@ -96,15 +96,15 @@ def prepare(study: Study, profile: Profile = "local") -> None:
     """Fetch and verify model, data and tasks into the shared cache: once, on the login node."""
     from orchestrator.preflight import prepared_inputs, read_both
 
-    spec, place, _ = read_both(study, profile)
+    spec, cluster, _ = read_both(study, profile)
     if spec.evaluation.kind != "litgpt":
         out.print(f"a {spec.evaluation.kind} evaluation needs no preparation")
         return
     from jobs.prepare.prepare import prepare as prepare_evaluation
 
-    prepare_evaluation(spec.evaluation, place.cache_path, say)
-    prepared_inputs(spec, place.cache_path)  # what only model and tasks tell: ranks, metrics
-    out.print(f"prepared in {place.cache_path}", markup=False)
+    prepare_evaluation(spec.evaluation, cluster.cache_path, say)
+    prepared_inputs(spec, cluster.cache_path)  # what only model and tasks tell: ranks, metrics
+    out.print(f"prepared in {cluster.cache_path}", markup=False)
 
 
 @app.command()
@@ -126,12 +126,12 @@ def launch(
     from orchestrator.preflight.promotion import with_promoted
 
     only_one_of(detach=detach, as_job=as_job, tick=tick)
-    spec, place, profile_path = read_both(study, profile)
+    spec, cluster, profile_path = read_both(study, profile)
     if as_job:
-        section(place, str(profile_path))  # before there is a run
-    inputs = prepared_inputs(spec, place.cache_path)
-    spec, lines = with_promoted(spec, place.cache_path)
-    launched = launched_study(spec, place, profile_path, inputs)
+        section(cluster, str(profile_path))  # before there is a run
+    inputs = prepared_inputs(spec, cluster.cache_path)
+    spec, lines = with_promoted(spec, cluster.cache_path)
+    launched = launched_study(spec, cluster, profile_path, inputs)
     run = launched.run
     for line in (*lines, f"run directory: {run.path}", *launched.lines):
         out.print(line, markup=False)

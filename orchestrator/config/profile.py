@@ -83,14 +83,14 @@ class ClusterProfile(Section):
         return self.on_failure.get(failure, RULES.get(failure, Rule.FAIL))
 
     @property
-    def pack(self) -> int:
+    def trials_per_job(self) -> int:
         """Trials that share a job."""
         return 1 if self.gpus_per_trial is None else max(1, self.gpus // self.gpus_per_trial)
 
     @property
     def slots(self) -> int:
         """Evaluations at once."""
-        return self.max_jobs * self.pack
+        return self.max_jobs * self.trials_per_job
 
     @property
     def shared_path(self) -> Path:
@@ -166,5 +166,5 @@ def resources(profile: ClusterProfile) -> Resources:
         setup=profile.setup,
         environment=profile.environment,
         options=profile.options,
-        pack=profile.pack,
+        trials_per_job=profile.trials_per_job,
     )

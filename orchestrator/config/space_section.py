@@ -41,14 +41,14 @@ def read_entries(
     for name, content in table.items():
         if name in _RESERVED:
             continue
-        place = ("space", name)
+        keys = ("space", name)
         if isinstance(content, list):
             what = 'is an array: options are `{ type = "choice", options = [...] }`, rules `constraints`'
-            problems.append(file.problem(place, what))
+            problems.append(file.problem(keys, what))
             entries[name] = WRONG
             continue
         table_of = content if isinstance(content, dict) else {"value": content}  # a plain value is fixed
-        section = file.section(place, table_of, ParameterSection, problems)
+        section = file.section(keys, table_of, ParameterSection, problems)
         entries[name] = WRONG if section is None else section.parameter() or section.value
     return entries
 

@@ -168,7 +168,7 @@ def _of_weights(
     except (InputError, OSError, RuntimeError):
         return  # `check` and `prepare` report it
     smallest = min(gpu["memory_bytes"] for gpu in gpus)
-    of_trial = max(1, profile.hosts * profile.gpus // profile.pack)
+    of_trial = max(1, profile.hosts * profile.gpus // profile.trials_per_job)
     in_shards = False if evaluation.quantize else evaluation.sharded
     if what := memory.problem(expected, smallest, of_trial, in_shards=in_shards):
         yield HERE.wrong("memory", *what)

@@ -91,7 +91,7 @@ class _Probe:
         walltime_min = min(asked.walltime_min, _WALLTIME_MIN)
         self.executor: Executor = executors.create(
             profile.scheduler,
-            replace(asked, walltime_min=walltime_min, max_jobs=1, pack=1),
+            replace(asked, walltime_min=walltime_min, max_jobs=1, trials_per_job=1),
             entry="jobs.probe.facts:probe",
         )
         self._answered = 0

@@ -73,7 +73,7 @@ class Resources:
     setup: tuple[str, ...]  # shell lines run before the job's program
     environment: Mapping[str, str]
     options: Mapping[str, str | int | bool]  # the scheduler's own, verbatim
-    pack: int = 1  # attempts that share one job, each with an equal part of its host
+    trials_per_job: int = 1  # attempts that share one job, each with an equal part of its host
 
 
 class Executor(ABC):

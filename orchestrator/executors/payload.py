@@ -43,23 +43,25 @@ def check(token: str, folder: Path) -> None:
         raise InputError(problems)
 
 
-def job_count(attempts: Sequence[Path], pack: int) -> int:
-    """Jobs for so many attempts, `pack` in each; the last one may have fewer."""
-    return -(-len(attempts) // pack)
+def job_count(attempts: Sequence[Path], trials_per_job: int) -> int:
+    """Jobs for so many attempts, `trials_per_job` in each; the last one may have fewer."""
+    return -(-len(attempts) // trials_per_job)
 
 
-def of_attempts(jobs: Sequence[str], attempts: Sequence[object], pack: int) -> list[str]:
+def of_attempts(jobs: Sequence[str], attempts: Sequence[object], trials_per_job: int) -> list[str]:
     """The job of each attempt."""
-    return [jobs[place // pack] for place, _ in enumerate(attempts)]
+    return [jobs[index // trials_per_job] for index, _ in enumerate(attempts)]
 
 
 def write_pickles(
-    attempts: Sequence[Path], folder: Path, entry: str, walltime_min: float, pack: int = 1
+    attempts: Sequence[Path], folder: Path, entry: str, walltime_min: float, trials_per_job: int = 1
 ) -> None:
     """Write `0.pkl`, `1.pkl`, … for the jobs of the attempts in turn."""
-    for index in range(job_count(attempts, pack)):
-        of_job = map(str, attempts[index * pack : (index + 1) * pack])
-        delayed = DelayedSubmission(call, entry, *([] if pack == 1 else [str(pack)]), *of_job)
+    for index in range(job_count(attempts, trials_per_job)):
+        of_job = map(str, attempts[index * trials_per_job : (index + 1) * trials_per_job])
+        delayed = DelayedSubmission(
+            call, entry, *([] if trials_per_job == 1 else [str(trials_per_job)]), *of_job
+        )
         delayed.set_timeout(math.ceil(walltime_min), 0)
         delayed.dump(folder / f"{index}.pkl")
 

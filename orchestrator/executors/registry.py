@@ -33,7 +33,7 @@ def create(scheduler: str, resources: Resources, prefix: str = "", entry: str | 
             f"scheduler {scheduler!r} is not driven by this version; it drives {', '.join(_CLASSES)}"
         )
     if entry is None:
-        entry = EVALUATE if resources.pack == 1 else PACK
+        entry = EVALUATE if resources.trials_per_job == 1 else PACK
     module, _, name = _CLASSES[scheduler].partition(":")
     executor: Executor = getattr(importlib.import_module(module), name)(resources, entry, prefix=prefix)
     return executor

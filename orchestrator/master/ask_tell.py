@@ -34,7 +34,7 @@ class AskTell:
         record: StudyRecord,
         *,
         slots: int,
-        pack: int = 1,
+        trials_per_job: int = 1,
         say: Callable[[str], None],
     ) -> None:
         """Args:
@@ -42,16 +42,16 @@ class AskTell:
         spec: the study.
         record: the study so far, which each answer of the algorithm is added to.
         slots: evaluations that may be open at once.
-        pack: how many of them share a job, which is filled when it starts and not again.
+        trials_per_job: how many of them share a job, which is filled when it starts and not again.
         say: takes a line for people.
         """
         self._algorithm, self._spec = algorithm, spec
         self._record, self._history = record, record.history
-        self._slots, self._pack, self._say = slots, pack, say
+        self._slots, self._trials_per_job, self._say = slots, trials_per_job, say
         history = record.history
         self._summary = Summary(history)
         self._nothing_to_ask = False  # until something is told
-        own = [trial for trial in history.trials if trial.shares is None]
+        own = [trial for trial in history.trials if trial.same_as is None]
         self._known = {dumps(trial.configuration): trial.number for trial in own}
         # As a person wrote them: decoding may end a last bit beside.
         wanted = (*spec.first, *history.requests.values())
@@ -105,7 +105,7 @@ class AskTell:
         if limit < 1 or self._nothing_to_ask or self._why_over() or not may_ask(history):
             return False
         # A shared score costs no evaluation, so the suggestions may be as many more.
-        budget = spec.most_evaluations + sum(t.shares is not None for t in history.trials)
+        budget = spec.most_evaluations + sum(t.same_as is not None for t in history.trials)
         batch = self._algorithm.ask(limit, budget=budget)
         self._nothing_to_ask = not batch
         if not batch:
@@ -113,14 +113,14 @@ class AskTell:
         first = len(history.trials)
         asked: list[AskedTrial] = []
         if spec.include_base and not first:
-            asked.append(AskedTrial(suggestion=None, point=None, configuration={}, note={}, shares=None))
+            asked.append(AskedTrial(suggestion=None, point=None, configuration={}, note={}, same_as=None))
         for suggestion in batch:
             asked.append(self._trial(suggestion, first + len(asked)))
         self._record.write(AskedState(state=self._algorithm.dump()))
         self._record.write(Asked(limit=limit, trials=tuple(asked)))
         last = len(history.trials) - 1
         numbers = f"trial {last}" if first == last else f"trials {first}–{last}"
-        shared = sum(one.shares is not None for one in asked)
+        shared = sum(one.same_as is not None for one in asked)
         self._say(f"asked for {numbers}" + (f" ({shared} known already)" if shared else ""))
         return True
 
@@ -133,7 +133,7 @@ class AskTell:
         """How many evaluations may be asked for now."""
         left = self._spec.most_evaluations - len(self._history.spent)
         waiting = sum(trial.attempt is None for trial in self._history.open_trials)
-        free = self._slots - waiting - self._pack * self._history.jobs_under_way
+        free = self._slots - waiting - self._trials_per_job * self._history.jobs_under_way
         # The end must not depend on how the suggestions fell into asks.
         return min(left, free, FRUITLESS * self._slots - self._fruitless)
 
@@ -165,7 +165,7 @@ class AskTell:
             point=point,
             configuration=configuration,
             note=suggestion.note,
-            shares=None if first == number else first,
+            same_as=None if first == number else first,
         )
 
 
@@ -178,4 +178,4 @@ def observation(suggestion: int, evaluation: Result, spec: StudySpec) -> Observa
 
 
 def _is_shared(trial: Trial) -> bool:
-    return trial.shares is not None
+    return trial.same_as is not None

@@ -214,18 +214,18 @@ def open_chain(run: RunDirectory, *, as_launched: bool = False) -> Chain:
     return Chain(run, profile, history.created.token, as_launched=as_launched)
 
 
-def section(profile: ClusterProfile, place: str) -> MasterJob:
+def section(profile: ClusterProfile, path: str) -> MasterJob:
     """How the profile in that file wants a master submitted.
 
     Raises:
         InputError: it does not say, or there are no such jobs.
     """
     if profile.scheduler == "local":
-        raise InputError(f"{place}: --as-job: the local scheduler has no jobs for a master: use --detach")
+        raise InputError(f"{path}: --as-job: the local scheduler has no jobs for a master: use --detach")
     if profile.master is None:
         raise InputError(
             [
-                f"{place}: --as-job: the profile does not say how the master is submitted; add",
+                f"{path}: --as-job: the profile does not say how the master is submitted; add",
                 "[master]",
                 "walltime_min = 720    # of one job; the next one goes on where it ends",
                 'options = { partition = "cpu" }    # where one core is to be had; left out: as evaluations',

@@ -222,7 +222,7 @@ def crontab_line(run: RunDirectory) -> str:
     profile = tomllib.loads(run.profile.read_text(encoding="utf-8"))
     names = [*re.findall(r"\$\{?(\w+)", profile["shared_dir"]), *_CLUSTER]
     kept = {name: value for name in dict.fromkeys(names) if (value := os.environ.get(name))}
-    places = dict.fromkeys([*filter(os.path.isabs, os.get_exec_path()), "/usr/bin", "/bin"])
-    given = [f"{name}={shlex.quote(value)}" for name, value in {"PATH": ":".join(places), **kept}.items()]
+    folders = dict.fromkeys([*filter(os.path.isabs, os.get_exec_path()), "/usr/bin", "/bin"])
+    given = [f"{name}={shlex.quote(value)}" for name, value in {"PATH": ":".join(folders), **kept}.items()]
     command = shlex.join([sys.executable, "-P", "-m", "orchestrator", "tick", str(run.path)])
     return f"*/10 * * * * {' '.join(given)} {command}".replace("%", r"\%")

@@ -174,7 +174,7 @@ def _created(spec: StudySpec, profile: ClusterProfile, inputs: str) -> Created:
         budget=spec.budget,
         scheduler=profile.scheduler,
         max_jobs=profile.max_jobs,
-        pack=profile.pack,
+        trials_per_job=profile.trials_per_job,
         hosts=profile.hosts,
         gpus=profile.gpus,
         version=__version__,

@@ -63,7 +63,9 @@ class Master:
         self._has_begun = has_begun
         self._record, self._history, self._lock = record, record.history, lock
         self._say, self._wait = say, wait
-        self._search = AskTell(algorithm, spec, record, slots=profile.slots, pack=profile.pack, say=say)
+        self._search = AskTell(
+            algorithm, spec, record, slots=profile.slots, trials_per_job=profile.trials_per_job, say=say
+        )
         self._attempts = Attempts(
             run,
             spec=spec,

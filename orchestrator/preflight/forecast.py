@@ -44,13 +44,13 @@ def forecast(spec: StudySpec, profile: ClusterProfile) -> Forecast:
     each_h = profile.walltime_min / 60
     if budget is None:
         assert spec.budget.gpu_hours is not None
-        gpus = profile.gpus * profile.hosts // profile.pack
+        gpus = profile.gpus * profile.hosts // profile.trials_per_job
         budget = max(1, math.ceil(spec.budget.gpu_hours / (each_h * gpus or each_h)))
     algorithm = _algorithm(spec.algorithm, spec, profile, budget)
     begin(algorithm, spec)
     batch = algorithm.ask(min(budget, profile.slots))
     waves = _waves(_SIMPLE.get(spec.algorithm, spec.algorithm), spec, profile, budget)
-    jobs = math.ceil((budget + spec.include_base) / profile.pack)
+    jobs = math.ceil((budget + spec.include_base) / profile.trials_per_job)
     return Forecast(
         batch=[spec.space.decode(suggestion.point) for suggestion in batch],
         waves=waves,

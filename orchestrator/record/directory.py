@@ -68,7 +68,7 @@ class MasterProcess:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The places of a run."""
+    """Where the files of a run are."""
 
     path: Path
 
@@ -79,12 +79,12 @@ class RunDirectory:
         Raises:
             InputError: neither holds a ledger.
         """
-        places = list(dict.fromkeys((Path(name).expanduser(), runs / name)))  # a whole path is both
-        for path in places:
+        paths = list(dict.fromkeys((Path(name).expanduser(), runs / name)))  # a whole path is both
+        for path in paths:
             if (path / "ledger.jsonl").is_file():
                 return cls(path.absolute())
         raise InputError(
-            f"{name}: no run here: there is no {' and no '.join(f'{path}/ledger.jsonl' for path in places)}; "
+            f"{name}: no run here: there is no {' and no '.join(f'{path}/ledger.jsonl' for path in paths)}; "
             "give the directory that `orchestrator launch` named"
         )
 

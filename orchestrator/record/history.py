@@ -39,7 +39,7 @@ class Attempt:
     token: str
     submitted_at: float
     walltime_min: float | None = None  # None: that of the profile
-    pack: int = 1  # attempts that share its job, at most
+    trials_per_job: int = 1  # attempts that share its job, at most
     job: str | None = None  # None: the scheduler has not answered yet
     ended: End | Failure | None = None  # how; None: it is under way
     host: str = ""  # as the scheduler calls it; known when the attempt has ended
@@ -58,7 +58,7 @@ class Trial:
     """A numbered suggestion, and all that became of it.
 
     `suggestion` is the algorithm's id of it; None for the untouched base model.
-    `shares` is the earlier trial with the same configuration whose score it takes.
+    `same_as` is the earlier trial with the same configuration whose score it takes.
     """
 
     number: int
@@ -67,7 +67,7 @@ class Trial:
     point: Point | None
     configuration: Configuration
     note: dict[str, Any]
-    shares: int | None
+    same_as: int | None
     asked_at: float
     attempts: list[Attempt] = field(default_factory=list)
     evaluation: Result | None = None
@@ -142,7 +142,7 @@ class History:
 
     def source(self, trial: Trial) -> Trial:
         """The trial whose evaluation stands for this one's: itself, unless it shares."""
-        return trial if trial.shares is None else self.trials[trial.shares]
+        return trial if trial.same_as is None else self.trials[trial.same_as]
 
     def evaluation(self, trial: Trial) -> Result | None:
         return self.source(trial).evaluation
@@ -155,7 +155,7 @@ class History:
     @property
     def open_trials(self) -> list[Trial]:
         """Trials that still want an evaluation of their own."""
-        return [t for n in self.untold if (t := self.trials[n]).shares is None and t.evaluation is None]
+        return [t for n in self.untold if (t := self.trials[n]).same_as is None and t.evaluation is None]
 
     @property
     def jobs_under_way(self) -> int:
@@ -165,7 +165,7 @@ class History:
     @property
     def spent(self) -> list[Trial]:
         """Trials that count against the budget: the base model and shared scores are free."""
-        return [t for t in self.trials if t.shares is None and t.suggestion is not None]
+        return [t for t in self.trials if t.same_as is None and t.suggestion is not None]
 
     def _fold(self, fact: facts.Fact, at: float) -> None:  # noqa: C901, PLR0912 - a line or two for each kind
         match fact:
@@ -225,7 +225,7 @@ class History:
                     point=new.point,
                     configuration=new.configuration,
                     note=new.note,
-                    shares=new.shares,
+                    same_as=new.same_as,
                     asked_at=at,
                 )
             )
@@ -236,7 +236,7 @@ class History:
         self.submission_count += 1
         self.submissions[submitting.token] = list(submitting.attempts)
         for trial, number in submitting.attempts:
-            new = Attempt(number, submitting.token, at, submitting.walltime_min, submitting.pack)
+            new = Attempt(number, submitting.token, at, submitting.walltime_min, submitting.trials_per_job)
             self.trials[trial].attempts.append(new)
 
     def _fold_evaluated(self, evaluated: facts.Evaluated, at: float) -> None:

@@ -104,7 +104,7 @@ class Summary:
         typical = statistics.median((t.evaluated_at or 0.0) - t.attempts[-1].submitted_at for t in done)
         running = [t for t in self.history.open_trials if t.attempt is not None]
         ahead = self.budget - self.evaluated - len(running)
-        slots = self.history.created.max_jobs * self.history.created.pack
+        slots = self.history.created.max_jobs * self.history.created.trials_per_job
         waves = math.ceil(max(0, ahead) / slots)
         starts = (a.submitted_at for t in running if (a := t.attempt) is not None)
         under_way = max((typical - (time.time() - start) for start in starts), default=0.0)
@@ -115,13 +115,13 @@ def outcome(summary: Summary, trial: Trial) -> str:
     """One word for where a trial stands: ok, a failure class, submitted, waiting or shared."""
     evaluation = summary.history.evaluation(trial)
     if evaluation is not None:
-        return str(evaluation.failure or ("shared" if trial.shares is not None else evaluation.outcome))
+        return str(evaluation.failure or ("shared" if trial.same_as is not None else evaluation.outcome))
     return "submitted" if trial.attempt else "waiting"
 
 
 def _pack(trial: Trial, evaluation: Result) -> int:
     """How many shared the host with this evaluation, itself included."""
-    return next((a.pack for a in trial.attempts if a.number == evaluation.attempt), 1)
+    return next((a.trials_per_job for a in trial.attempts if a.number == evaluation.attempt), 1)
 
 
 def duration_s(evaluation: Result) -> float:

@@ -49,7 +49,7 @@ class Draft:
         """Add a line to [options]; if it is not `chosen`, as a suggestion that is commented out."""
         self.options.append(_line(key if chosen else f"# {key}", value, source))
 
-    def place(self, given: Path | None) -> None:
+    def add_shared_dir(self, given: Path | None) -> None:
         """Add `shared_dir`: the directory given, else the first usual place on a shared filesystem.
 
         A place that was not given is only a guess, so there is a remark on it.
@@ -61,8 +61,8 @@ class Draft:
                 "--shared-dir; runs/ and cache/ appear in it",
             )
             return
-        places = {f"${name}": Path(os.environ[name]) for name in _ROOMY if os.environ.get(name)}
-        for text, path in {**places, "~": Path.home()}.items():
+        folders = {f"${name}": Path(os.environ[name]) for name in _ROOMY if os.environ.get(name)}
+        for text, path in {**folders, "~": Path.home()}.items():
             kind, mounted = storage.filesystem(path)
             if storage.is_shared(kind) and os.access(path, os.W_OK):
                 self.add(

@@ -85,7 +85,7 @@ def _slurm(name: str | None, shared_dir: Path | None) -> Draft:
     what = f"{gpus} × {kind or 'GPU'}" if gpus else "no GPU"
     draft.add("description", f"{site.name}, {chosen.name}: {what} per evaluation", "shown by `profiles`")
     draft.add("scheduler", "slurm", f"sbatch is here, SLURM {site.version}")
-    draft.place(shared_dir)
+    draft.add_shared_dir(shared_dir)
     draft.add("hosts", 1, "an evaluation is one process")
     draft.add("gpus", gpus, f"per host; sinfo: {len(able)} hosts of {chosen.name} in service have as many")
     limit = chosen.walltime_min
@@ -152,7 +152,7 @@ def _oar(name: str | None, shared_dir: Path | None) -> Draft:
     what = f"{gpus} × {kind or 'GPU'}" if gpus else "no GPU"
     draft.add("description", f"{chosen or 'OAR'}: {what} per evaluation", "shown by `profiles`")
     draft.add("scheduler", "oar", f"oarsub is here{f', OAR {site.version}' if site.version else ''}")
-    draft.place(shared_dir)
+    draft.add_shared_dir(shared_dir)
     draft.add("hosts", 1, "an evaluation is one process")
     draft.add("gpus", gpus, f"per host; oarnodes: {len(able)} of {len(hosts)} hosts have as many, in service")
     limits = [host.walltime_min for host in hosts if host.walltime_min is not None]

@@ -57,7 +57,9 @@ def hours(history: History) -> Hours:
         trained = 0.0
         for attempt in trial.attempts:
             if attempt.ended not in (None, End.WITHDRAWN):
-                seconds += _seconds(trial, attempt, goes_on=attempt.trained > trained) * (1 / attempt.pack)
+                seconds += _seconds(trial, attempt, goes_on=attempt.trained > trained) * (
+                    1 / attempt.trials_per_job
+                )
                 trained = max(trained, attempt.trained)
     seconds += Hours(other=_idle_s(history))
     return seconds * (history.created.hosts / 3600)
@@ -66,14 +68,14 @@ def hours(history: History) -> Hours:
 def _idle_s(history: History) -> float:
     """Seconds of whole hosts in jobs that are over, beside those of the trials that shared them."""
     jobs: dict[object, list[Attempt]] = {}
-    for attempt in (a for trial in history.trials for a in trial.attempts if a.pack > 1):
+    for attempt in (a for trial in history.trials for a in trial.attempts if a.trials_per_job > 1):
         jobs.setdefault(attempt.job_key, []).append(attempt)
     idle = 0.0
     for attempts in jobs.values():
         ran = [(a.started_at, a.ended_at) for a in attempts if a.started_at and a.ended_at]
         if ran and all(attempt.ended for attempt in attempts):
             whole = max(end for _, end in ran) - min(start for start, _ in ran)
-            idle += max(0.0, whole - sum(end - start for start, end in ran) / attempts[0].pack)
+            idle += max(0.0, whole - sum(end - start for start, end in ran) / attempts[0].trials_per_job)
     return idle
 
 

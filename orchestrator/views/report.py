@@ -34,13 +34,13 @@ def _table(summary: Summary) -> pd.DataFrame:
         row: dict[str, Any] = {"trial": trial.number, "ask": trial.ask + 1}
         row |= {_column(name, "param"): trial.configuration.get(name) for name in names}
         row["outcome"] = outcome(summary, trial)
-        row["shares"] = trial.shares
+        row["shares"] = trial.same_as
         if evaluation is not None:
             for name, metric in evaluation.metrics.items():
                 column = f"metric:{name}" if name in names else _column(name, "metric")
                 row[column] = metric.value
                 row[f"{column}_stderr"] = metric.stderr
-            row["seconds"] = duration_s(evaluation) if trial.shares is None else 0.0
+            row["seconds"] = duration_s(evaluation) if trial.same_as is None else 0.0
             row["host"], row["device"] = evaluation.host, evaluation.device
             row["message"] = evaluation.message
         rows.append(row)
@@ -90,7 +90,7 @@ def _markdown(summary: Summary) -> str:
     titles = ["trial", "configuration", summary.metric, *summary.reported, "outcome", "time"]
     lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     lines += [f"| {' | '.join(_row(summary, trial))} |" for trial in history.trials]
-    failures = [(t, e) for t in history.trials if t.shares is None and (e := t.evaluation) and e.failure]
+    failures = [(t, e) for t in history.trials if t.same_as is None and (e := t.evaluation) and e.failure]
     if failures:
         lines += ["", "## Failures", ""]
         lines += [f"- trial {trial.number}: {e.failure}: {e.message}" for trial, e in failures]
@@ -122,8 +122,8 @@ def _row(summary: Summary, trial: Trial) -> list[str]:
     metrics = evaluation.metrics if evaluation is not None and evaluation.failure is None else {}
     values = [value_text(metrics.get(name)) for name in (summary.metric, *summary.reported)]
     mark = "★ " if trial is summary.incumbent else ""
-    word = outcome(summary, trial) if trial.shares is None else f"shared with {trial.shares}"
-    time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.shares is None else ""
+    word = outcome(summary, trial) if trial.same_as is None else f"shared with {trial.same_as}"
+    time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.same_as is None else ""
     return [f"{mark}{trial.number}", configuration_text(trial), *values, word, time_]
 
 

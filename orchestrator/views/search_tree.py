@@ -50,7 +50,7 @@ class Node:
         number: 0 for the root; a node's children have higher ones.
         axis: the parameter on which the parent was split; None for the root.
         low, high: (d,) corners of the cell in the unit cube.
-        place: (d,) the point that is scored: the center, or another in the cell if that breaks a constraint.
+        point: (d,) the point that is scored: the center, or another in the cell if that breaks a constraint.
         value: of the objective, or the bound on it; None unless `kind` is real or bound.
         trial: whose evaluation it has or waits for.
     """
@@ -61,7 +61,7 @@ class Node:
     axis: str | None
     low: Point
     high: Point
-    place: Point
+    point: Point
     state: State
     kind: Kind
     value: float | None
@@ -190,8 +190,8 @@ class Partition:
                 for name, side in sides.items()
             },
             "center": list(self._tree.center(node.number)),
-            "place": list(node.place),
-            "configuration": self.space.decode(node.place),
+            "place": list(node.point),
+            "configuration": self.space.decode(node.point),
             "state": node.state,
             "score": {"kind": node.kind, "value": node.value},
             "trial": node.trial,
@@ -204,9 +204,9 @@ class Partition:
         leaf = State.OPEN if self._tree.open[number] else State.CLOSED
         state = leaf if self._tree.leaf[number] else State.EXPANDED
         axis = None if parent is None else self._axis(parent, number)
-        place = tuple(self._places.get(number) or self._tree.center(number))
+        point = tuple(self._places.get(number) or self._tree.center(number))
         depth = int(self._tree.depth[number])
-        return Node(number, parent, depth, axis, low, high, place, state, kind, value, trial)
+        return Node(number, parent, depth, axis, low, high, point, state, kind, value, trial)
 
     def _axis(self, parent: int, child: int) -> str:
         sides = [high - low for low, high in (self._tree.cell(parent), self._tree.cell(child))]

@@ -58,13 +58,13 @@ def trial_facts(summary: Summary, trial: Trial) -> dict[str, Any]:
         "ask": trial.ask,
         "outcome": outcome(summary, trial),
         "configuration": trial.configuration,
-        "shares": trial.shares,
+        "shares": trial.same_as,
         "attempts": len(trial.attempts),
         "metrics": {name: metric.model_dump() for name, metric in evaluation.metrics.items()}
         if evaluation
         else {},
         "message": evaluation.message if evaluation else "",
-        "seconds": round(duration_s(evaluation), 3) if evaluation and trial.shares is None else None,
+        "seconds": round(duration_s(evaluation), 3) if evaluation and trial.same_as is None else None,
         "note": trial.note,
     }
 
@@ -121,7 +121,7 @@ def trials_view(run: RunDirectory, summary: Summary, last: int | None = None) ->
             else base
         )
         scored = evaluation.metrics if evaluation is not None and evaluation.failure is None else {}
-        own = evaluation is not None and trial.shares is None
+        own = evaluation is not None and trial.same_as is None
         table.add_row(
             f"★ {trial.number}" if best else str(trial.number),
             *map(escape, cells),
@@ -206,8 +206,8 @@ def _master_facts(run: RunDirectory) -> dict[str, Any] | None:
 
 def _word(run: RunDirectory, summary: Summary, trial: Trial) -> str:
     """Where a trial stands, for people: a job that has claimed its attempt is running."""
-    if trial.shares is not None:
-        return f"shared with {trial.shares}"
+    if trial.same_as is not None:
+        return f"shared with {trial.same_as}"
     attempt = trial.attempt
     if attempt is not None and (run.attempt(trial.number, attempt.number) / CLAIM).exists():
         return "running"

@@ -38,10 +38,10 @@ def lines(partition: Partition, deepest: int | None) -> Iterator[str]:
             stack += reversed(partition.children(node))
         star = "★ " if node.number in cell else ""
         trial = "" if node.trial is None else f", trial {node.trial}"
-        place = ", ".join(_place(partition, node))
+        values = ", ".join(_values(partition, node))
         yield (
             f"{'  ' * node.depth}{star}{_split(partition, node)}: {_value(node)}{trial}, {node.state}"
-            f"  [node {node.number} at {place}]"
+            f"  [node {node.number} at {values}]"
         )
 
 
@@ -79,7 +79,7 @@ def _way(partition: Partition) -> Table:
             f"{star}{node.depth}",
             str(node.number),
             escape(_split(partition, node)),
-            *map(escape, _place(partition, node)),
+            *map(escape, _values(partition, node)),
             Text(_value(node), STYLES.get(node.kind, "")),
             "" if node.trial is None else str(node.trial),
             str(partition.evaluated_in(node)),
@@ -100,7 +100,7 @@ def _open_leaves(partition: Partition) -> Table:
         table.add_row(
             *counts,
             f"node {best.number}",
-            *map(escape, _place(partition, best)),
+            *map(escape, _values(partition, best)),
             Text(_value(best), STYLES.get(best.kind, "")),
             "" if best.trial is None else str(best.trial),
             style="bold green" if best in partition.path else "",
@@ -124,9 +124,9 @@ def _shortened(rows: Sequence[Row]) -> list[Row | None]:
     return [*rows[:HEAD], None, *rows[-TAIL:]]
 
 
-def _place(partition: Partition, node: Node) -> list[str]:
+def _values(partition: Partition, node: Node) -> list[str]:
     """The values at the point where a node is scored; a parameter that does not exist there has none."""
-    configuration = partition.space.decode(node.place)
+    configuration = partition.space.decode(node.point)
     return [number_text(configuration.get(name, "–")) for name in partition.space.names]
 
 

@@ -146,7 +146,7 @@ def adapter(folder: Path, lit: Path, layers: tuple[str, ...], precision: str = "
     section = {"kind": "litgpt", "model": str(lit), "data": "demo", "epochs": 1, "precision": precision}
     evaluation = LitGPTEvaluation.model_validate({**section, "lora_layers": layers})
     wanted = Hyperparameters.model_validate(LORA)
-    net = lora.load(lit, wanted, evaluation.lora_layers, precision=precision, seed=5, place=CPU).eval()
+    net = lora.load(lit, wanted, evaluation.lora_layers, precision=precision, seed=5, device=CPU).eval()
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in net.parameters():

@@ -43,7 +43,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 
 
 def scorer(base: Demo, answers: dict[str, str]) -> LitGPTModel:
-    net = model.load(base.model, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
+    net = model.load(base.model, None, (), precision="fp32", seed=0, device=torch.device("cpu")).eval()
     scorer = LitGPTModel(net, Tokenizer(base.model), torch.device("cpu"), lambda _: None)
     scorer.generate_until = lambda requests, **_: [answers[one.args[0]] for one in requests]  # type: ignore[method-assign]
     return scorer

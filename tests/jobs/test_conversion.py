@@ -46,7 +46,7 @@ def test_variants_of_llama_compute_the_same(base: Demo, tmp_path: Path, unlike: 
     theirs = saved(tmp_path, base, **unlike)
     conversion.convert("a/b", tmp_path)
     conversion.check("a/b", tmp_path)
-    net = load(tmp_path, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
+    net = load(tmp_path, None, (), precision="fp32", seed=0, device=torch.device("cpu")).eval()
     with torch.no_grad():
         assert (net(ids) - theirs(ids).logits).abs().max() < 1e-5
 

@@ -25,7 +25,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def failure() -> tuple[Failure, str]:
     with pytest.raises(EvaluationFailed) as raised:
-        lora.device()
+        lora.find_device()
     return raised.value.failure, str(raised.value)
 
 
@@ -49,16 +49,16 @@ def test_a_gpu_that_fails_at_its_first_use_is_a_host_fault(built: pytest.MonkeyP
 
 def test_the_cpu_is_taken_where_it_is_meant(built: pytest.MonkeyPatch) -> None:
     built.setenv("ORCHESTRATOR_DEVICE", "cpu")
-    assert lora.device(gpus=4).type == "cpu"
+    assert lora.find_device(gpus=4).type == "cpu"
     built.delenv("ORCHESTRATOR_DEVICE")
     built.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert lora.device().type == "cpu"
+    assert lora.find_device().type == "cpu"
     with pytest.raises(EvaluationFailed, match="gpus = 1 in the profile"):
-        lora.device(gpus=1)
+        lora.find_device(gpus=1)
     built.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     built.setattr(torch.version, "cuda", None)  # a PyTorch for CPUs, as where a cluster is only played
     built.setattr(torch.version, "hip", None)
-    assert lora.device(gpus=4).type == "cpu"
+    assert lora.find_device(gpus=4).type == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_merged_weights_are_those_that_were_scored(tmp_path: Path, base: Demo) -
     what, net = adapter(tmp_path, base.model, ("query", "value", "mlp"), precision="bf16")
     lora.merge(net)
     out = written(what, "litgpt", tmp_path)
-    loaded = lora.load(out, None, (), precision="bf16", seed=0, place=CPU)
+    loaded = lora.load(out, None, (), precision="bf16", seed=0, device=CPU)
     assert torch.equal(logits(loaded), logits(net))
     assert {tensor.dtype for tensor in lora.weights(out).values()} == {torch.bfloat16}
     for form in ("hf", "peft"):

@@ -35,7 +35,7 @@ def loaded(
     base: Demo, precision: str = "fp32", layers: Any = ("query", "value", "mlp"), **changes: Any
 ) -> Any:
     wanted = Hyperparameters(**{**LORA, **changes})
-    return model.load(base.model, wanted, layers, precision=precision, seed=5, place=CPU)
+    return model.load(base.model, wanted, layers, precision=precision, seed=5, device=CPU)
 
 
 def some(count: int = 12, seed: int = 0) -> list[Sample]:
@@ -83,14 +83,14 @@ def test_the_micro_batch_changes_no_gradient(base: Demo, evaluation: LitGPTEvalu
 
 def in_training(net: Any, recipe: finetune.Recipe, micro_batches: MicroBatches) -> finetune._Training:
     return finetune._Training(
-        net, recipe, seed=1, place=CPU, micro_batches=micro_batches, group=ALONE, interruption=None
+        net, recipe, seed=1, device=CPU, micro_batches=micro_batches, group=ALONE, interruption=None
     )
 
 
 def trained(base: Demo, evaluation: LitGPTEvaluation, seed: int = 1, **changes: Any) -> tuple[str, Any]:
     net = loaded(base, evaluation.precision, **changes)
     recipe = made(evaluation, **changes)
-    finetune.finetune(net, some(), recipe, seed=seed, place=CPU)
+    finetune.finetune(net, some(), recipe, seed=seed, device=CPU)
     return model.adapter_digest(net), net
 
 
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_bits(base: Demo, evaluation: LitGPTEvaluat
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("rank", "alpha"), list(product((1, 2, 8, 32), (1, 16, 128))))
 def test_a_vanishing_rate_scores_as_the_base(base: Demo, precision: str, rank: int, alpha: float) -> None:
-    untouched = model.load(base.model, None, (), precision=precision, seed=0, place=CPU)
+    untouched = model.load(base.model, None, (), precision=precision, seed=0, device=CPU)
     expected = validation_loss(untouched, some(), CPU)
     digest, net = trained(
         base, litgpt(base, precision=precision), lora_rank=rank, lora_alpha=alpha, learning_rate=1e-9
@@ -168,7 +168,7 @@ def test_a_weight_that_is_not_finite_ends_the_trial_at_once(base: Demo, evaluati
     with torch.no_grad():
         net.transformer.h[0].mlp.proj.linear.weight[0, 0] = math.nan
     with pytest.raises(EvaluationFailed, match="nan at step 1 of 4") as raised:
-        finetune.finetune(net, some(), made(evaluation), seed=1, place=CPU)
+        finetune.finetune(net, some(), made(evaluation), seed=1, device=CPU)
     assert raised.value.failure is Failure.DIVERGED
     with pytest.raises(EvaluationFailed, match="validation loss of 12 of 12 documents is not finite"):
         validation_loss(net, some(), CPU)
@@ -189,7 +189,7 @@ def test_what_is_not_finite_ends_the_trial_at_its_step(
 
     monkeypatch.setattr(loss, "sample_losses", broken)
     with pytest.raises(EvaluationFailed, match=f"{where}.* nan at step 3 of 4") as raised:
-        finetune.finetune(loaded(base), some(), made(evaluation), seed=1, place=CPU)
+        finetune.finetune(loaded(base), some(), made(evaluation), seed=1, device=CPU)
     assert raised.value.failure is Failure.DIVERGED
 
 

@@ -29,7 +29,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, base: Demo) -> tuple[LitGPTMo
     from transformers import PreTrainedTokenizerFast
 
     hf, lit = family(tmp_path_factory.mktemp("twins"), base.model, "llama", num_key_value_heads=2)
-    net = lora.load(lit, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(lit, None, (), precision="fp32", seed=0, device=CPU).eval()
     tokenizer = Tokenizer(lit)
     words: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(lit / "tokenizer.json")
@@ -77,7 +77,7 @@ def prompts(count: int = 9, **changes: Any) -> list[Prompt]:
 
 
 def written(ours: LitGPTModel, asked: list[Prompt]) -> list[list[int]]:
-    return generate(ours._model, asked, eos=-1, decode=ours._decoded, place=CPU)
+    return generate(ours._model, asked, eos=-1, decode=ours._decoded, device=CPU)
 
 
 @pytest.mark.parametrize("how", [{}, {"temperature": 1.5}, {"temperature": 0.7, "top_k": 20, "top_p": 0.9}])
@@ -100,7 +100,7 @@ def test_draws_are_of_the_likeliest(both: tuple[LitGPTModel, Any]) -> None:
 
 
 def test_logits_that_are_not_finite_write_nothing(both: tuple[LitGPTModel, Any], base: Demo) -> None:
-    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, device=CPU).eval()
     with torch.no_grad():
         net.lm_head.linear.weight[3] = float("nan")
     ours = LitGPTModel(net, Tokenizer(base.model), CPU, lambda _: None)

@@ -38,7 +38,7 @@ def test_a_plain_llama_is_fetched_and_computes_the_same(served: Hub, own: Path) 
     assert (origin["repository"], origin["commit"]) == (NAME, COMMIT)
     assert list((own / "models").glob(".fetch-*")) == []
     ids = torch.randint(0, 320, (2, 40), generator=torch.Generator().manual_seed(1))
-    net = load(path, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
+    net = load(path, None, (), precision="fp32", seed=0, device=torch.device("cpu")).eval()
     with torch.no_grad():
         theirs = LlamaForCausalLM.from_pretrained(served.folder, dtype=torch.float32)(ids).logits
         assert (net(ids) - theirs).abs().max() < 1e-5

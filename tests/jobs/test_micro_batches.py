@@ -55,7 +55,7 @@ class Small:
 def trained(base: Demo, evaluation: LitGPTEvaluation, micro_batches: MicroBatches, **changes: Any) -> str:
     net = loaded(base, **changes)
     finetune.finetune(
-        net, some(), made(evaluation, **changes), seed=1, place=CPU, micro_batches=micro_batches
+        net, some(), made(evaluation, **changes), seed=1, device=CPU, micro_batches=micro_batches
     )
     return model.adapter_digest(net)
 

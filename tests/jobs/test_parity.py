@@ -63,7 +63,7 @@ def instructions() -> list[dict[str, str]]:
 def loaded() -> Any:
     wanted = Hyperparameters(lora_rank=8, lora_alpha=16, learning_rate=RECIPE.learning_rate)
     base = shared_data("llm/base")
-    return model.load(base, wanted, ("query", "value", "mlp"), precision="fp32", seed=5, place=CPU)
+    return model.load(base, wanted, ("query", "value", "mlp"), precision="fp32", seed=5, device=CPU)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_training_losses_are_those_of_litgpt(
     monkeypatch.setattr(finetune, "_CLIP", math.inf)  # the command has no option to clip
     net = loaded()
     finetune.finetune(
-        net, samples, RECIPE, seed=SEED, place=CPU, micro_batches=MicroBatches(rows, tokens=512)
+        net, samples, RECIPE, seed=SEED, device=CPU, micro_batches=MicroBatches(rows, tokens=512)
     )
     assert len(losses) == len(litgpt_losses) == STEPS
     assert losses == pytest.approx(litgpt_losses, abs=1e-4)

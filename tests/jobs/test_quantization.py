@@ -61,7 +61,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loaded(base: Demo, *, quantized: bool) -> Any:
     layers: Any = ("query", "value", "mlp")
-    return lora.load(base.model, WANTED, layers, precision="fp32", seed=1, place=CPU, quantized=quantized)
+    return lora.load(base.model, WANTED, layers, precision="fp32", seed=1, device=CPU, quantized=quantized)
 
 
 def measured(

@@ -39,7 +39,7 @@ PAIRS = [
 def scorer(base: Demo) -> LitGPTModel:
     from litgpt.tokenizer import Tokenizer
 
-    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, device=CPU).eval()
     return LitGPTModel(net, Tokenizer(base.model), CPU, lambda _: None)
 
 
@@ -177,7 +177,7 @@ def test_the_separator_stands_between_query_and_choice(
 
 
 def test_the_validation_loss_is_a_mean_over_documents(base: Demo) -> None:
-    net, samples = lora.load(base.model, None, (), precision="fp32", seed=0, place=CPU), some(30)
+    net, samples = lora.load(base.model, None, (), precision="fp32", seed=0, device=CPU), some(30)
     one_by_one = [float(sample_losses(net, [sample], CPU)) for sample in samples]
     found = validation_loss(net, samples, CPU)
     assert found.value == pytest.approx(statistics.fmean(one_by_one), abs=1e-5)

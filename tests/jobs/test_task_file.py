@@ -60,7 +60,7 @@ def test_text_is_written_and_held_against_the_answer(tmp_path: Path, base: Demo)
     assert sources(task) == [tmp_path / "own" / name for name in ("sums.yaml", "test.jsonl", "train.jsonl")]
     for path in sources(task):  # a host reads the frozen copy
         path.unlink()
-    net = lora.load(base.model, None, (), precision="fp32", seed=0, place=torch.device("cpu")).eval()
+    net = lora.load(base.model, None, (), precision="fp32", seed=0, device=torch.device("cpu")).eval()
     scorer = LitGPTModel(net, Tokenizer(base.model), torch.device("cpu"), lambda _: None)
     asked: list[str] = []
     scorer.generate_until = lambda requests, **_: [answer(one.args[0], asked) for one in requests]  # type: ignore[method-assign]

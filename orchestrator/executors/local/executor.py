@@ -56,12 +56,12 @@ class LocalExecutor(Executor):
         script = folder / f"{token}.sh"
         text = self.preview(attempts, token, folder, overrides)
         walltime_min = self._walltime_min(overrides)
-        pack = self.resources.pack
-        payload.write_pickles(attempts, folder, self._entry, walltime_min, pack)
+        trials_per_job = self.resources.trials_per_job
+        payload.write_pickles(attempts, folder, self._entry, walltime_min, trials_per_job)
         script.write_text(text, encoding="utf-8")
-        jobs = [self._start(script, token, n) for n in range(payload.job_count(attempts, pack))]
+        jobs = [self._start(script, token, n) for n in range(payload.job_count(attempts, trials_per_job))]
         self._walltime_s.update(dict.fromkeys(jobs, 60 * walltime_min))
-        return payload.of_attempts(jobs, attempts, pack)
+        return payload.of_attempts(jobs, attempts, trials_per_job)
 
     def _walltime_min(self, overrides: Overrides) -> float:
         return self.resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min

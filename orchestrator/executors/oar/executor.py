@@ -42,17 +42,21 @@ class OarExecutor(BatchExecutor):
         """Submit one array; see the contract."""
         text = self.preview(attempts, token, folder, overrides)
         minutes = oar_script.walltime_min(self.resources, overrides)
-        pack = self.resources.pack
-        payload.write_pickles(attempts, folder, self._entry, minutes, pack)
-        jobs = self._oarsub(text, token, folder, payload.job_count(attempts, pack))
-        return payload.of_attempts(jobs, attempts, pack)
+        trials_per_job = self.resources.trials_per_job
+        payload.write_pickles(attempts, folder, self._entry, minutes, trials_per_job)
+        jobs = self._oarsub(text, token, folder, payload.job_count(attempts, trials_per_job))
+        return payload.of_attempts(jobs, attempts, trials_per_job)
 
     def preview(
         self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
     ) -> str:
         """The script, with oarsub's options in its head."""
         return oar_script.script(
-            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), overrides
+            self.resources,
+            token,
+            folder,
+            payload.job_count(attempts, self.resources.trials_per_job),
+            overrides,
         )
 
     def submit_command(

@@ -58,18 +58,22 @@ class SlurmExecutor(BatchExecutor):
         """Submit one array; ids are "ARRAY_INDEX"."""
         text = self.preview(attempts, token, folder, overrides)
         minutes = slurm_script.walltime_min(self.resources, overrides)
-        pack = self.resources.pack
-        payload.write_pickles(attempts, folder, self._entry, minutes, pack)
+        trials_per_job = self.resources.trials_per_job
+        payload.write_pickles(attempts, folder, self._entry, minutes, trials_per_job)
         array = self._sbatch(text, token, folder)
-        jobs = [f"{array}_{index}" for index in range(payload.job_count(attempts, pack))]
-        return payload.of_attempts(jobs, attempts, pack)
+        jobs = [f"{array}_{index}" for index in range(payload.job_count(attempts, trials_per_job))]
+        return payload.of_attempts(jobs, attempts, trials_per_job)
 
     def preview(
         self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
     ) -> str:
         """The batch script."""
         return slurm_script.script(
-            self.resources, token, folder, payload.job_count(attempts, self.resources.pack), overrides
+            self.resources,
+            token,
+            folder,
+            payload.job_count(attempts, self.resources.trials_per_job),
+            overrides,
         )
 
     def submit_command(

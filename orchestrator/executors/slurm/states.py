@@ -138,8 +138,8 @@ def _seconds(text: str) -> float | None:
     days, _, clock = text.rpartition("-")
     try:
         seconds = 86400.0 * int(days or 0)
-        for place, part in enumerate(reversed(clock.split(":"))):
-            seconds += int(part) * 60**place
+        for power, part in enumerate(reversed(clock.split(":"))):
+            seconds += int(part) * 60**power
     except ValueError:
         return None
     return seconds

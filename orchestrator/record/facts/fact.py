@@ -20,12 +20,13 @@ class Fact:
     """
 
     kind: ClassVar[str]
+    _keys: ClassVar[Mapping[str, str]] = {}  # field -> its key, where that is another word
     _read: ClassVar[Readers] = {}  # field -> how its JSON value is read
 
     @property
     def content(self) -> dict[str, Any]:
         """Its fields as JSON values."""
-        return {field.name: _json(getattr(self, field.name)) for field in fields(self)}
+        return {self._keys.get(f.name, f.name): _json(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def parsed(cls, content: Mapping[str, Any]) -> Self:
@@ -37,9 +38,10 @@ class Fact:
         """
         given = {}
         for field in fields(cls):
-            if field.name in content or (field.default is MISSING and field.default_factory is MISSING):
+            key = cls._keys.get(field.name, field.name)
+            if key in content or field.default is MISSING:
                 read = cls._read.get(field.name)
-                given[field.name] = content[field.name] if read is None else read(content[field.name])
+                given[field.name] = content[key] if read is None else read(content[key])
         return cls(**given)
 
 

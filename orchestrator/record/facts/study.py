@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -17,7 +18,7 @@ class Created(Fact):
 
     Attributes:
         token: what the names of its jobs start with.
-        pack: trials that share a job.
+        trials_per_job: trials that share a job.
         hosts: of a job.
         gpus: of a host.
         path: the study file that it was launched from.
@@ -35,7 +36,7 @@ class Created(Fact):
     budget: Budget
     scheduler: str
     max_jobs: int
-    pack: int = 1
+    trials_per_job: int = 1
     hosts: int
     gpus: int
     version: str = ""
@@ -44,6 +45,7 @@ class Created(Fact):
     text: str
     promoted: tuple[Promoted, ...] = ()
     inputs: str = ""
+    _keys: ClassVar[Mapping[str, str]] = {"trials_per_job": "pack"}
     _read: ClassVar[Readers] = {
         "objective": Objective.model_validate,
         "budget": Budget.model_validate,

@@ -28,7 +28,7 @@ class AskedTrial(Fact):
         suggestion: the algorithm's number of it; None: the untouched base model.
         point: (d,) in the unit cube; None for the base model.
         note: what the algorithm tells people of it.
-        shares: the earlier trial whose score it takes, for it has the same configuration.
+        same_as: the earlier trial whose score it takes, for it has the same configuration.
     """
 
     kind = "trial"
@@ -36,7 +36,8 @@ class AskedTrial(Fact):
     point: Point | None
     configuration: Configuration
     note: dict[str, Any]
-    shares: int | None
+    same_as: int | None
+    _keys: ClassVar[Mapping[str, str]] = {"same_as": "shares"}
     _read: ClassVar[Readers] = {"point": lambda point: None if point is None else tuple(point)}
 
 
@@ -59,7 +60,7 @@ class Submitting(Fact):
         attempts: (trial, number of the attempt) each.
         walltime_min: of each job; None: that of the profile.
         exclude: hosts that they must not run on.
-        pack: attempts that share a job.
+        trials_per_job: attempts that share a job.
     """
 
     kind = "submitting"
@@ -67,7 +68,8 @@ class Submitting(Fact):
     attempts: tuple[tuple[int, int], ...]
     walltime_min: float | None = None
     exclude: tuple[str, ...] = ()
-    pack: int = 1
+    trials_per_job: int = 1
+    _keys: ClassVar[Mapping[str, str]] = {"trials_per_job": "pack"}
     _read: ClassVar[Readers] = {
         "attempts": lambda many: tuple((trial, number) for trial, number in many),
         "exclude": tuple,
