@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.disturbance import SCHEDULERS, Disturbed
 from orchestrator.record import History
 from orchestrator.record.ledger import read
-from tests.studies import points_of, run_study, write_study
+from tests.fakes.studies import points_of, run_study, write_study
 
 PROFILE = """
 scheduler = "{scheduler}"

@@ -29,7 +29,7 @@ from orchestrator.executors import create
 from orchestrator.record import History
 from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster, why_not
-from tests.studies import write_study
+from tests.fakes.studies import write_study
 
 POLL_S = 10.0
 PROFILE = """

@@ -25,7 +25,7 @@ from orchestrator.algorithms import Observation, create
 from orchestrator.algorithms.tree.cells import MIDDLE, K, Tree
 from orchestrator.space import SearchSpace
 from orchestrator.space.space import Float
-from tests.shared_data import shared_data
+from tests.fakes.shared_data import shared_data
 
 Array = npt.NDArray[np.float64]
 RANKS = {"soo_bis": 64, "bamsoo_bis": 64, "soo": 512}  # run -> highest rank; "_bis": the 1B model, else 3B

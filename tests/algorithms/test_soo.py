@@ -15,7 +15,7 @@ from orchestrator.contract.synthetic import FUNCTIONS, Function
 from orchestrator.space import SearchSpace
 from orchestrator.space.space import Choice, Float, Int
 from tests.algorithms.playing import minimize, play
-from tests.shared_data import shared_data
+from tests.fakes.shared_data import shared_data
 
 PUBLISHED = {50: 3.5654e-4, 100: 5.8976e-7, 150: 1.9162e-10}  # Munos 2011, Table 1: errors on sin1
 

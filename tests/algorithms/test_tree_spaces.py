@@ -20,7 +20,7 @@ from orchestrator.algorithms.tree.soo import SOO
 from orchestrator.space import Point, SearchSpace
 from orchestrator.space.space import Choice, Float, Int, Parameter
 from tests.algorithms.playing import play
-from tests.spaces import everything, finite_spaces, frozen
+from tests.fakes.spaces import everything, finite_spaces, frozen
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "soo": ("soo", {}),

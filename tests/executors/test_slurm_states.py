@@ -14,7 +14,7 @@ from orchestrator.executors.slurm import executor as slurm
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from orchestrator.executors.slurm.states import account_rows, queue_rows
 from tests.executors.attempts import resources
-from tests.executors.scripted import Scripted, row
+from tests.fakes.commands import Scripted, row
 
 WORDS = {
     State.PENDING: "PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT RESV_DEL_HOLD",

@@ -25,8 +25,8 @@ from jobs.tasks.language_model import LitGPTModel
 from orchestrator.contract import Failure
 from orchestrator.contract.evaluation import StockTask
 from orchestrator.errors import InputError
+from tests.fakes.shared_data import shared_data
 from tests.jobs.attempts import litgpt
-from tests.shared_data import shared_data
 
 ASKED = StockTask(name="humaneval", limit=12, execute_code=True)
 

@@ -15,7 +15,7 @@ from orchestrator.cli.program import app
 from orchestrator.contract import LitGPTEvaluation
 from orchestrator.contract.assignment import Configuration
 from orchestrator.record import RunDirectory
-from tests.builders import Story
+from tests.fakes.builders import Story
 from tests.jobs.families import LORA, adapter
 
 STUDY = """

@@ -18,7 +18,7 @@ from jobs.model import lora as model
 from jobs.training import finetune
 from jobs.training.micro_batches import MicroBatches
 from orchestrator.contract.evaluation import Hyperparameters
-from tests.shared_data import shared_data
+from tests.fakes.shared_data import shared_data
 
 CPU = torch.device("cpu")
 STEPS, BATCH, LENGTH, SEED = 20, 8, 192, 3

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jobs.prepare.prepare import prepare
 from orchestrator.contract import LitGPTEvaluation
+from tests.fakes.shared_data import shared_data
 from tests.jobs.test_lora import measured
-from tests.shared_data import shared_data
 
 
 def test_a_pretrained_model_learns_instructions(tmp_path: Path) -> None:

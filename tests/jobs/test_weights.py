@@ -19,8 +19,8 @@ from jobs.prepare.prepare import prepare
 from jobs.processes.group import Group
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.host import judged
+from tests.fakes.scripted import study
 from tests.jobs.attempts import litgpt
-from tests.scripted import study
 
 GIB = 2**30
 CUDA = torch.device("cuda", 0)
