@@ -50,11 +50,13 @@ class Planned(Algorithm):
         return identity
 
     def enqueue(self, points: Sequence[Point]) -> None:
+        """Plan these points; they are handed out after what is planned already."""
         for point in points:
             self._check(point)
         self._enqueued += [self._append(tuple(point), enqueued=True) for point in points]
 
     def learn(self, known: Sequence[KnownScore]) -> None:
+        """Keep scores from elsewhere, for subclasses that have a model."""
         if self._asked:
             raise ValueError("learn before the first ask: what follows may depend on it")
         for one in known:
@@ -87,6 +89,7 @@ class Planned(Algorithm):
         return len(self._told) == self._asked and set(waiting) <= set(self._enqueued)
 
     def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
+        """Hand out what is planned, in its order; plan more where that is not enough."""
         if limit < 1:
             raise ValueError(f"limit = {limit}: ask for at least one suggestion")
         self.budget = self.budget if budget is None else budget
@@ -99,6 +102,7 @@ class Planned(Algorithm):
         return [Suggestion(i, self._points[i], self._notes.pop(i)) for i in range(first, self._asked)]
 
     def tell(self, observations: Sequence[Observation]) -> None:
+        """Keep observations by their suggestion's id."""
         ids = set()
         for observation in observations:
             if not 0 <= observation.id < self._asked or observation.id in self._told or observation.id in ids:
@@ -108,6 +112,7 @@ class Planned(Algorithm):
         self._told.update((observation.id, observation) for observation in observations)
 
     def dump(self) -> dict[str, Any]:
+        """Return points, notes, observations and what `_state` gives, as JSON values."""
         return {
             "points": [list(point) for point in self._points],
             "notes": [self._notes[i] for i in range(self._asked, len(self._points))],
@@ -118,6 +123,7 @@ class Planned(Algorithm):
         }
 
     def load(self, state: dict[str, Any]) -> None:
+        """Continue from what `dump` returned."""
         self._points = [tuple(point) for point in state["points"]]
         self._asked = len(self._points) - len(state["notes"])
         self._notes = {self._asked + i: note for i, note in enumerate(state["notes"])}

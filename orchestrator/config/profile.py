@@ -99,10 +99,12 @@ class ClusterProfile(Section):
 
     @property
     def runs_path(self) -> Path:
+        """Where run directories are."""
         return self.shared_path / "runs"
 
     @property
     def cache_path(self) -> Path:
+        """The shared cache, which `prepare` fills."""
         return self.shared_path / "cache"
 
 
@@ -135,6 +137,7 @@ def profiles() -> Iterator[tuple[str, Path]]:
 
 
 def own_folder() -> Path:
+    """Return where the user's own profiles are."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(home) / "orchestrator" / "profiles"
 

@@ -144,10 +144,12 @@ class LitGPTEvaluation(Section):
 
     @property
     def executes_code(self) -> bool:
+        """True if a task runs programs that the model has written."""
         return any(isinstance(task, StockTask) and task.execute_code for task in self.tasks)
 
     @property
     def sources(self) -> tuple[DataSource, ...]:
+        """The parts of the mixture; of data that is none, the one part."""
         return (DataSource(source=self.data),) if isinstance(self.data, str) else self.data
 
     @model_validator(mode="after")

@@ -21,21 +21,27 @@ class LazyAlgorithm(Algorithm):
         self._made: Algorithm | None = None
 
     def ask(self, limit: int, *, budget: int | None = None) -> list[Suggestion]:
+        """Make the algorithm if need be, and ask it."""
         return self._algorithm.ask(limit, budget=budget)
 
     def tell(self, observations: Sequence[Observation]) -> None:
+        """Tell the algorithm, now or when it is made."""
         self._keep(lambda algorithm: algorithm.tell(observations))
 
     def enqueue(self, points: Sequence[Point]) -> None:
+        """Enqueue points, now or when the algorithm is made."""
         self._keep(lambda algorithm: algorithm.enqueue(points))
 
     def learn(self, known: Sequence[KnownScore]) -> None:
+        """Hand over scores from elsewhere, now or when the algorithm is made."""
         self._keep(lambda algorithm: algorithm.learn(known))
 
     def load(self, state: dict[str, Any]) -> None:
+        """Continue from a state, now or when the algorithm is made."""
         self._keep(lambda algorithm: algorithm.load(state))
 
     def dump(self) -> dict[str, Any]:
+        """Make the algorithm if need be, and return its state."""
         return self._algorithm.dump()
 
     def _keep(self, call: Callable[[Algorithm], None]) -> None:

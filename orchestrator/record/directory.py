@@ -46,11 +46,13 @@ class MasterProcess:
 
     @classmethod
     def current(cls, job: str = "") -> MasterProcess:
+        """Return this process, which is that job of the scheduler's if it is one."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, psutil.Process(pid).create_time(), job)
 
     @property
     def here(self) -> bool:
+        """True if it is a process of this host."""
         return self.host == socket.gethostname()
 
     @property
@@ -90,14 +92,17 @@ class RunDirectory:
 
     @property
     def ledger(self) -> Path:
+        """The record of the study."""
         return self.path / "ledger.jsonl"
 
     @property
     def study(self) -> Path:
+        """The study file, as it was at launch."""
         return self.path / "study.toml"
 
     @property
     def profile(self) -> Path:
+        """The profile, as it was at launch."""
         return self.path / "profile.toml"
 
     @property
@@ -107,20 +112,25 @@ class RunDirectory:
 
     @property
     def cancel_request(self) -> Path:
+        """The file whose presence asks the master to cancel the study."""
         return self.path / "cancel"
 
     def cancel_is_requested(self) -> bool:
+        """True if the master is asked to cancel the study."""
         return os.path.exists(self.cancel_request)  # noqa: PTH110 — no error while the filesystem is away
 
     @property
     def report(self) -> Path:
+        """The folder that `orchestrator report` writes."""
         return self.path / "report"
 
     @property
     def log(self) -> Path:
+        """What a detached master says, or one that is a job."""
         return self.path / "master.log"
 
     def attempt(self, trial: int, attempt: int) -> Path:
+        """The directory of an attempt: see `contract.attempt` for its files."""
         return self.path / "trials" / f"{trial:04d}" / f"attempt-{attempt}"
 
     def copies(self, trial: int, attempt: int) -> list[dict[str, Any]]:
@@ -142,6 +152,7 @@ class RunDirectory:
         return self.checkpoint(trial) / ADAPTER
 
     def jobs(self, token: str) -> Path:
+        """The folder of one submission, for the scheduler's scripts and logs."""
         return self.path / "jobs" / token
 
     def export(self, trial: int, form: str) -> Path:
@@ -150,6 +161,7 @@ class RunDirectory:
 
     @property
     def master_file(self) -> Path:
+        """Names the process that runs the study; its time is that of the last heartbeat."""
         return self.path / "master.json"
 
     def master(self) -> MasterProcess | None:
@@ -175,8 +187,10 @@ class RunDirectory:
 
     @property
     def master_job_file(self) -> Path:
+        """Names the newest link of the chain of master's jobs."""
         return self.path / "master-job.json"
 
 
 def clock_text(at: float) -> str:
+    """Return a moment, in seconds since the epoch, as `2026-11-02 14:05:09` here."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -145,6 +145,7 @@ class History:
         return trial if trial.same_as is None else self.trials[trial.same_as]
 
     def evaluation(self, trial: Trial) -> Result | None:
+        """The outcome that stands for this trial's; None if there is none yet."""
         return self.source(trial).evaluation
 
     @property

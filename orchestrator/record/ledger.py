@@ -90,6 +90,7 @@ class Ledger:
         return record
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 

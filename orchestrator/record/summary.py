@@ -22,10 +22,12 @@ class Summary:
 
     @property
     def metric(self) -> str:
+        """The name of the objective's metric."""
         return self.history.created.objective.metric
 
     @property
     def reported(self) -> list[str]:
+        """The names of the metrics that are reported beside it."""
         return list(self.history.created.objective.metrics[1:])
 
     def objective(self, trial: Trial) -> Metric | None:
@@ -62,6 +64,7 @@ class Summary:
 
     @property
     def failed(self) -> int:
+        """Evaluations of the budget that gave no score."""
         done = (t.evaluation for t in self.history.spent)
         return sum(e is not None and e.outcome is Outcome.FAILED for e in done)
 

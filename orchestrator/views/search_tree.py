@@ -110,6 +110,7 @@ class Partition:
 
     @property
     def incumbent(self) -> Trial | None:
+        """The best trial; None if nothing has a score."""
         return self.summary.incumbent
 
     @cached_property

@@ -13,6 +13,7 @@ from typing import Any
 
 
 def main() -> None:
+    """Read a request as JSON from standard input, and print the points that NNI's tuner draws, as JSON."""
     request = json.load(sys.stdin)
     tpe = importlib.import_module("nni.algorithms.hpo.tpe_tuner")
     tuner = tpe.TpeTuner("maximize", request["seed"], {"n_startup_jobs": request["n_init"]})
