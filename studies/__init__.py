@@ -1,0 +1,1 @@
+"""The study files that `orchestrator init` starts from."""
