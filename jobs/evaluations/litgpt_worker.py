@@ -36,7 +36,7 @@ _GRACE_S = 15.0  # to save the state of the training; schedulers wait 30 s by de
 _LATER_S = 2.0  # before a process reports a failure that another one's may have caused
 
 
-class Report(Record):
+class ProcessReport(Record):
     """What a process reports about itself.
 
     Attributes:
@@ -114,10 +114,10 @@ def measure(shape: tuple[int, int], directory: Path, stages: Stages) -> Measured
     return Measured(leader.metrics, leader.device, leader.versions, max(peaks, default=None))
 
 
-def _read(base: Path, rank: int) -> Report | None:
+def _read(base: Path, rank: int) -> ProcessReport | None:
     """The report of a process; None if there is none that can be read."""
     try:
-        return Report.model_validate_json(Path(f"{base}.{rank}.json").read_bytes())
+        return ProcessReport.model_validate_json(Path(f"{base}.{rank}.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 
@@ -130,7 +130,7 @@ def main(directory: Path) -> int:
     stages = Stages(interruption=interruption, on_trained=lambda: tell(Measured({})))
 
     def tell(found: Measured, failure: Failure | None = None, message: str = "") -> None:
-        report = Report(
+        report = ProcessReport(
             now=stages.now,
             seconds=stages.seconds,
             trained=stages.trained,

@@ -9,7 +9,7 @@ from orchestrator.config import ClusterProfile
 from orchestrator.doctor.finding import Finding, Group
 from orchestrator.errors import OrchestratorError
 from orchestrator.site import last_words, missing
-from orchestrator.site.oar import COMMANDS, Host, look
+from orchestrator.site.oar import COMMANDS, Host, read_site
 
 _HERE = Group("OAR")
 
@@ -22,8 +22,8 @@ def findings(profile: ClusterProfile) -> Iterator[Finding]:
         return
     matching = _option(profile, "property", "properties", "p")
     try:
-        site = look()
-        chosen = look(matching) if matching else site
+        site = read_site()
+        chosen = read_site(matching) if matching else site
     except OrchestratorError as error:
         remedy = "it is down: try again in a minute"
         yield _HERE.wrong(

@@ -17,7 +17,7 @@ from orchestrator.doctor.slurm_limits import HERE, at_once, charged, master
 from orchestrator.errors import OrchestratorError, near
 from orchestrator.executors.slurm.reasons import lines_to_mend
 from orchestrator.site import ask, last_words, missing
-from orchestrator.site.slurm import COMMANDS, Partition, SlurmSite, look
+from orchestrator.site.slurm import COMMANDS, Partition, SlurmSite, read_site
 
 
 def findings(profile: ClusterProfile) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def findings(profile: ClusterProfile) -> Iterator[Finding]:
         yield HERE.wrong("commands", f"{', '.join(gone)} not on PATH", remedy)
         return
     try:
-        site = look()
+        site = read_site()
     except OrchestratorError as error:
         yield HERE.wrong("controller", last_words(error), "it is down or overloaded: try again in a minute")
         return

@@ -19,13 +19,13 @@ from orchestrator.config import StudySpec
 from orchestrator.contract import publish
 from orchestrator.contract.assignment import Configuration
 from orchestrator.errors import InputError, OrchestratorError, SchedulerError, StudyStopped
+from orchestrator.executors.slurm import variables as slurm
 from orchestrator.master.chain import open_chain, waits
 from orchestrator.master.launch import drive, launched_study
 from orchestrator.preflight import read_checked_profile
 from orchestrator.record import MasterLock, RunDirectory, look, requests
 from orchestrator.record.lock import Link, is_resumed
 
-_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "OARCONFFILE")
 _CANCEL_S = 60.0  # for a master to take up that it is cancelled; for its jobs to be gone
 
 
@@ -220,7 +220,8 @@ def crontab_line(run: RunDirectory) -> str:
     With it go the variables that say which cluster this is, and those in the profile's `shared_dir`.
     """
     profile = tomllib.loads(run.profile.read_text(encoding="utf-8"))
-    names = [*re.findall(r"\$\{?(\w+)", profile["shared_dir"]), *_CLUSTER]
+    names = re.findall(r"\$\{?(\w+)", profile["shared_dir"])
+    names += [*slurm.CLUSTER, *slurm.CHARGE.values()]
     kept = {name: value for name in dict.fromkeys(names) if (value := os.environ.get(name))}
     folders = dict.fromkeys([*filter(os.path.isabs, os.get_exec_path()), "/usr/bin", "/bin"])
     given = [f"{name}={shlex.quote(value)}" for name, value in {"PATH": ":".join(folders), **kept}.items()]

@@ -7,13 +7,10 @@ import shutil
 from collections.abc import Sequence
 
 from orchestrator.executors.command import answer
+from orchestrator.executors.oar import variables as oar
+from orchestrator.executors.slurm import variables as slurm
 
 _ANSWER_S = 20.0
-# Prefixes of variables that change what these commands answer, and are therefore not passed on to them. They
-# are set by users for their convenience, or by the job that this process runs in.
-_THEIRS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SINFO_", "SQUEUE_", "SACCT_", "SCONTROL_", "OAR_")
-# Exceptions, which the executors pass on too: whom to charge, and which cluster and partition to use.
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS")
 
 
 def missing(commands: Sequence[str]) -> list[str]:
@@ -28,8 +25,7 @@ def ask(*argv: str) -> str:
         InputError: there is no such command.
         SchedulerError: it failed, or gave no answer in 20 s.
     """
-    environment = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_THEIRS)}
-    return answer(argv, _ANSWER_S, environment)
+    return answer(argv, _ANSWER_S, oar.passed_on(slurm.passed_on(os.environ)))
 
 
 def last_words(error: Exception) -> str:

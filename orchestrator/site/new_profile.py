@@ -77,7 +77,7 @@ def _draft(partition: str | None, cluster: str | None, shared_dir: Path | None) 
 
 def _slurm(name: str | None, shared_dir: Path | None) -> Draft:
     """A profile for the SLURM partition `name`; None: the one that fits best."""
-    site = slurm.look()
+    site = slurm.read_site()
     chosen = _partition(site, name)
     gpus, kind = _usual([(host.gpus, host.gpu_type) for host in chosen.with_gpus(1)])
     able = [host for host in chosen.with_gpus(gpus) if host.usable]
@@ -137,7 +137,7 @@ def _partition(site: slurm.SlurmSite, name: str | None) -> slurm.Partition:
 
 def _oar(name: str | None, shared_dir: Path | None) -> Draft:
     """A profile for the OAR cluster `name`; None: the one with the most usable hosts that have GPUs."""
-    site = oar.look()
+    site = oar.read_site()
     clusters = site.clusters
     if name is not None and name not in clusters:
         raise InputError(f'--cluster: no cluster "{name}"{near(name, clusters)}')

@@ -50,7 +50,7 @@ class OarSite:
         return found
 
 
-def look(matching: str = "") -> OarSite:
+def read_site(matching: str = "") -> OarSite:
     """Ask the OAR server for its hosts.
 
     Args:

@@ -121,7 +121,7 @@ class SlurmSite:
         return next((one for one in self.partitions if one.name == name), None)
 
 
-def look() -> SlurmSite:
+def read_site() -> SlurmSite:
     """Ask the controller, and accounting if there is any.
 
     Raises:

@@ -34,7 +34,7 @@ class Kind(StrEnum):
     NONE = "none"
 
 
-class State(StrEnum):
+class NodeState(StrEnum):
     """Whether a node may be expanded."""
 
     OPEN = "open"
@@ -62,7 +62,7 @@ class Node:
     low: Point
     high: Point
     point: Point
-    state: State
+    state: NodeState
     kind: Kind
     value: float | None
     trial: int | None
@@ -133,7 +133,7 @@ class Partition:
 
     def best_open(self, nodes: Sequence[Node]) -> Node | None:
         """The open one that scores best, the oldest of several, whatever stands behind its score."""
-        scored = [n for n in nodes if n.state is State.OPEN and n.value is not None]
+        scored = [n for n in nodes if n.state is NodeState.OPEN and n.value is not None]
         return max(scored, key=lambda n: (self._sign * (n.value or 0.0), -n.number), default=None)
 
     def evaluated_in(self, node: Node) -> int:
@@ -169,7 +169,7 @@ class Partition:
                 {
                     "depth": depth,
                     "nodes": len(nodes),
-                    "open": sum(node.state is State.OPEN for node in nodes),
+                    "open": sum(node.state is NodeState.OPEN for node in nodes),
                     "best_open": best.number if (best := self.best_open(nodes)) else None,
                 }
                 for depth, nodes in enumerate(self.depths)
@@ -202,8 +202,8 @@ class Partition:
         parent = self._parents[number]
         low, high = (tuple(corner.tolist()) for corner in self._tree.cell(number))
         kind, value, trial = self._score(number)
-        leaf = State.OPEN if self._tree.open[number] else State.CLOSED
-        state = leaf if self._tree.leaf[number] else State.EXPANDED
+        leaf = NodeState.OPEN if self._tree.open[number] else NodeState.CLOSED
+        state = leaf if self._tree.leaf[number] else NodeState.EXPANDED
         axis = None if parent is None else self._axis(parent, number)
         point = tuple(self._places.get(number) or self._tree.center(number))
         depth = int(self._tree.depth[number])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.record.summary import number_text, value_text
-from orchestrator.views.search_tree import Kind, Node, Partition, State
+from orchestrator.views.search_tree import Kind, Node, NodeState, Partition
 
 Row = TypeVar("Row")
 HEAD, TAIL = 6, 14  # rows of a long table that are shown
@@ -23,7 +23,7 @@ def tree_view(partition: Partition) -> RenderableType:
     parts: list[RenderableType] = [_head(partition)]
     if partition.path:
         parts += ["", Text("The way to the incumbent's cell", style="bold"), _way(partition)]
-    if any(node.state is State.OPEN for node in partition.nodes):
+    if any(node.state is NodeState.OPEN for node in partition.nodes):
         parts += ["", Text("Open leaves, and the best of each depth", style="bold"), _open_leaves(partition)]
     return Group(*parts)
 
@@ -47,8 +47,8 @@ def lines(partition: Partition, deepest: int | None) -> Iterator[str]:
 
 def _head(partition: Partition) -> Table:
     created, summary = partition.summary.history.created, partition.summary
-    leaves = [node for node in partition.nodes if node.state is not State.EXPANDED]
-    opened = sum(node.state is State.OPEN for node in leaves)
+    leaves = [node for node in partition.nodes if node.state is not NodeState.EXPANDED]
+    opened = sum(node.state is NodeState.OPEN for node in leaves)
     table = Table.grid(padding=(0, 2))
     table.add_row("study", f"[bold]{escape(created.study)}[/] ({created.algorithm})")
     deepest = max(node.depth for node in partition.nodes)
@@ -89,11 +89,13 @@ def _way(partition: Partition) -> Table:
 
 def _open_leaves(partition: Partition) -> Table:
     table = _table(partition, "nodes", "open", "best")
-    for row in _shortened([nodes for nodes in partition.depths if any(n.state is State.OPEN for n in nodes)]):
+    for row in _shortened(
+        [nodes for nodes in partition.depths if any(n.state is NodeState.OPEN for n in nodes)]
+    ):
         if row is None:
             table.add_row("⋮")
             continue
-        counts = [str(row[0].depth), str(len(row)), str(sum(node.state is State.OPEN for node in row))]
+        counts = [str(row[0].depth), str(len(row)), str(sum(node.state is NodeState.OPEN for node in row))]
         if (best := partition.best_open(row)) is None:
             table.add_row(*counts, "none scored", style="dim")
             continue

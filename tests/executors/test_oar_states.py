@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,6 +25,7 @@ from orchestrator.executors.oar.executor import OarExecutor
 from orchestrator.executors.oar.oarsub import refusal
 from orchestrator.executors.oar.script import arguments
 from orchestrator.executors.oar.states import Row, rows
+from orchestrator.executors.oar.variables import passed_on
 from tests.executors.attempts import resources
 
 ANSWERS: dict[str, Any] = json.loads(Path(__file__).with_name("oar_answers.json").read_text())
@@ -301,6 +303,6 @@ def test_a_host_that_is_no_name_is_refused(tmp_path: Path) -> None:
 def test_variables_that_would_change_answers_are_kept_from_oar(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OAR_JOB_KEY_FILE", "OARCONFFILE", "SUBMITIT_EXECUTOR", "HTTP_PROXY"):
         monkeypatch.setenv(name, "x")
-    kept = oar._environment()
+    kept = passed_on(os.environ)
     assert {"HTTP_PROXY", "PATH"} <= kept.keys()
     assert not {"OAR_JOB_KEY_FILE", "OARCONFFILE", "SUBMITIT_EXECUTOR"} & kept.keys()

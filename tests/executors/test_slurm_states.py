@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.executors.command import NoAnswer, answer
 from orchestrator.executors.slurm import executor as slurm
 from orchestrator.executors.slurm.executor import SlurmExecutor
 from orchestrator.executors.slurm.states import account_rows, queue_rows
+from orchestrator.executors.slurm.variables import passed_on
 from tests.executors.attempts import resources
 from tests.fakes.commands import Scripted, row
 
@@ -290,7 +292,7 @@ def test_variables_that_would_change_answers_are_kept_from_slurm(monkeypatch: py
         "SLURM_CONF",
     ):
         monkeypatch.setenv(name, "x")
-    kept = slurm._environment({"qos": "mine"})
+    kept = passed_on(os.environ, {"qos": "mine"})
     assert {"SBATCH_ACCOUNT", "SLURM_CONF", "PATH"} <= kept.keys()
     assert not {"SLURM_JOB_ID", "SBATCH_JOB_NAME", "SQUEUE_FORMAT", "SBATCH_QOS"} & kept.keys()
 

@@ -20,7 +20,7 @@ from orchestrator.errors import InputError
 from orchestrator.space import Point, SearchSpace
 from orchestrator.space.space import Choice, Float, Int
 from orchestrator.views import tree_view
-from orchestrator.views.search_tree import Kind, Partition, State
+from orchestrator.views.search_tree import Kind, NodeState, Partition
 from orchestrator.views.tree_view import lines
 from tests.fakes.builders import Story
 from tests.fakes.studies import orchestrator, run_study, write_study
@@ -111,7 +111,9 @@ def test_what_is_read_is_what_the_algorithm_goes_by() -> None:
     for depth, nodes in enumerate(partition.depths):
         best = partition.best_open(nodes)
         assert (best and best.number) == tree.best(depth)
-        assert sum(node.state is State.OPEN for node in nodes) == (tree.open & (tree.depth == depth)).sum()
+        assert (
+            sum(node.state is NodeState.OPEN for node in nodes) == (tree.open & (tree.depth == depth)).sum()
+        )
 
 
 def test_the_path_narrows_one_parameter_at_a_time_down_to_the_incumbent() -> None:
@@ -121,7 +123,7 @@ def test_the_path_narrows_one_parameter_at_a_time_down_to_the_incumbent() -> Non
     assert incumbent.point is not None
     assert partition.summary.incumbent is incumbent
     assert [node.depth for node in path] == list(range(len(path)))
-    assert path[-1].state is not State.EXPANDED
+    assert path[-1].state is not NodeState.EXPANDED
     assert path[-1].value == min(node.value for node in partition.nodes if node.value is not None)
     for parent, node in itertools.pairwise(path):
         assert node.parent == parent.number
@@ -163,7 +165,7 @@ def bowl(configuration: Configuration) -> float:
 def test_before_anything_is_asked_there_is_a_root_without_a_score() -> None:
     story = Story(algorithm="soo")
     partition = Partition(story.history, LINE)
-    assert [(node.kind, node.state) for node in partition.nodes] == [(Kind.NONE, State.OPEN)]
+    assert [(node.kind, node.state) for node in partition.nodes] == [(Kind.NONE, NodeState.OPEN)]
     assert "none yet" in text_of(partition)
     assert partition.facts()["incumbent"] is None
 

@@ -9,7 +9,9 @@ process has, with w(x) = L_P⁻¹ cov(P, x),
 so all fantasies share one factorization and one deviation. The incumbent of a fantasy is the greater of f⁺
 and its mean at P. With u_s = (μ_s(x) − f⁺_s) / s(x), what is maximized is
 
-    ln (1/S) Σ_s s(x) h(u_s) + ln P_ok(x)        h(u) = φ(u) + u Φ(u)
+    ln (1/S) Σ_s s(x) h(u_s)        h(u) = φ(u) + u Φ(u)
+
+to which `Belief.careful` adds ln P_ok(x), the chance that x gives a score at all (`FailureModel`).
 
 ε are scrambled Sobol points through the normal quantile. Snoek, Larochelle & Adams 2012, §3.2 (fantasies);
 Ament, Daulton, Eriksson, Balandat & Bakshy 2023 (ln h without underflow); Gelbart, Snoek & Adams 2014 (P_ok).
@@ -23,10 +25,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from botorch.acquisition.analytic import _log_ei_helper as log_h
 from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
+from orchestrator.algorithms.surrogate.improvement import log_h
 from orchestrator.algorithms.surrogate.priors import LEAST_NOISE
 from orchestrator.algorithms.surrogate.process import Surrogate, exact, tensor
 from orchestrator.space import Point, SearchSpace
@@ -54,7 +56,7 @@ class FailureModel:
 
 
 class ExpectedImprovement:
-    """ln mean_s EI + ln P_ok; `add` makes one more point pending."""
+    """ln mean_s EI, the mean over fantasies; `add` makes one more point pending."""
 
     def __init__(
         self, process: Surrogate, pending: Sequence[Point], *, fantasies: int, seed: int, slots: int

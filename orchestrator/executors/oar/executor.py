@@ -22,6 +22,7 @@ from orchestrator.executors.command import answer
 from orchestrator.executors.oar import script as oar_script
 from orchestrator.executors.oar.oarsub import oarsub
 from orchestrator.executors.oar.states import Row, rows
+from orchestrator.executors.oar.variables import passed_on
 
 _SETTLE_S = 15.0  # a provisional word that stays so long is the last one
 _IN_FLIGHT_S = 60.0
@@ -71,7 +72,7 @@ class OarExecutor(BatchExecutor):
     def _oarsub(self, text: str, token: str, folder: Path, count: int) -> list[str]:
         script = folder / f"{token}.sh"
         script.write_text(text, encoding="utf-8")
-        return oarsub(oar_script.arguments(text, script), count, self._submit_s, _environment())
+        return oarsub(oar_script.arguments(text, script), count, self._submit_s, passed_on(os.environ))
 
     def poll(self, jobs: Sequence[str]) -> dict[str, JobState]:
         """See the contract: one oarstat for all jobs, whether they ended or not."""
@@ -123,7 +124,7 @@ class OarExecutor(BatchExecutor):
         if not alive:
             return
         try:
-            answer(["oardel", *alive], self._answer_s, _environment())
+            answer(["oardel", *alive], self._answer_s, passed_on(os.environ))
         except SchedulerError:
             # One that ended since the question is no failure.
             left = self._jobs(alive).values()
@@ -141,7 +142,7 @@ class OarExecutor(BatchExecutor):
                     f"oarsub is still submitting (process {submitting}): ask again when it is done"
                 )
             time.sleep(0.1)
-        text = answer(["oarstat", "-J", "-f", "-u"], self._answer_s, _environment())
+        text = answer(["oarstat", "-J", "-f", "-u"], self._answer_s, passed_on(os.environ))
         found: dict[str, list[str]] = {}
         for job, row in sorted(self._ours(rows(text)).items(), key=lambda item: int(item[0])):
             over = row.state(0).state is State.ENDED and not row.provisional
@@ -153,7 +154,7 @@ class OarExecutor(BatchExecutor):
         found: dict[str, Row] = {}
         for start in range(0, len(jobs), _ONE_CALL):
             asked = [word for job in jobs[start : start + _ONE_CALL] for word in ("-j", job)]
-            text = answer(["oarstat", "-J", "-f", *asked], self._answer_s, _environment())
+            text = answer(["oarstat", "-J", "-f", *asked], self._answer_s, passed_on(os.environ))
             found |= self._ours(rows(text))
         return found
 
@@ -171,12 +172,3 @@ def _in_flight(prefix: str) -> int | None:
             ):
                 return process.pid
     return None
-
-
-def _environment() -> dict[str, str]:
-    """The environment without variables that change what OAR's commands do or answer.
-
-    They are set where a master runs inside a job: OAR_JOB_KEY_FILE would give every job that job's key.
-    """
-    ours = ("OAR", "SUBMITIT_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

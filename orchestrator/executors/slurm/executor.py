@@ -34,6 +34,7 @@ from orchestrator.executors.slurm.states import (
     queue_rows,
     requeued_hosts,
 )
+from orchestrator.executors.slurm.variables import passed_on
 
 _TRACELESS_S = 120.0  # SLURM remembers an ended job for MinJobAge, 300 s unless the site says less
 _GONE_S = 5.0  # a job that waited and is listed no more so long was cancelled
@@ -89,7 +90,7 @@ class SlurmExecutor(BatchExecutor):
         script = folder / f"{token}.sh"
         script.write_text(text, encoding="utf-8")
         try:
-            return sbatch(script, self._submit_s, _environment(self._options))
+            return sbatch(script, self._submit_s, passed_on(os.environ, self._options))
         except Refused:
             raise
         except SchedulerError:
@@ -237,7 +238,7 @@ class SlurmExecutor(BatchExecutor):
         return {}
 
     def _answer(self, argv: Sequence[str], timeout_s: float) -> str:
-        return answer(argv, timeout_s, _environment(self._options))
+        return answer(argv, timeout_s, passed_on(os.environ, self._options))
 
 
 def _in_order(job: str) -> list[int]:
@@ -252,15 +253,3 @@ def _in_flight(prefix: str) -> int | None:
             if "sbatch" in names and any(name.startswith(prefix) and name.endswith(".sh") for name in names):
                 return process.pid
     return None
-
-
-def _environment(options: Mapping[str, object]) -> dict[str, str]:
-    """The environment without variables that change what SLURM's commands do or answer.
-
-    They are set where a master runs inside a job, or by a user for his own convenience: SBATCH_JOB_NAME would
-    beat the script's. Those that say whom to charge are kept unless the profile says it.
-    """
-    kept = {"SLURM_CONF", "SLURM_CLUSTERS"}
-    kept |= {f"SBATCH_{name.upper()}" for name in ("account", "partition", "qos") if name not in options}
-    ours = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SUBMITIT_")
-    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(ours)}

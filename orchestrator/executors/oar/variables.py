@@ -1,0 +1,16 @@
+"""The environment variables that OAR's commands go by, and which of them are passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_PREFIXES = ("OAR", "SUBMITIT_")
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` without the variables that change what OAR's commands do or answer.
+
+    They are set where a master runs inside a job: OAR_JOB_KEY_FILE would give every job that job's key.
+    Which cluster is asked, OAR's commands know by themselves.
+    """
+    return {k: v for k, v in environment.items() if not k.startswith(_PREFIXES)}
