@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Collection
 
 import numpy as np
 from scipy.stats import qmc
 
-from orchestrator.space.parameter import Point
+from orchestrator.space.parameter import Float, Point
 from orchestrator.space.space import SearchSpace
 
 MOST = 2**17  # points drawn in search of feasible ones
@@ -55,3 +57,19 @@ def fresh(space: SearchSpace, seen: Collection[Point], generator: np.random.Gene
         if point not in seen:
             break
     return point
+
+
+def listing(space: SearchSpace, most: int = 100_000) -> list[Point] | None:
+    """Return the snapped points of all feasible configurations.
+
+    None if there are more than `most` to look at, conditions and constraints aside.
+    """
+    axes = []
+    for parameter in space.parameters.values():
+        if isinstance(parameter, Float):
+            return None
+        axes.append([parameter.encode(value) for value in parameter.values])
+    if math.prod(map(len, axes)) > most:
+        return None
+    feasible = filter(space.feasible, itertools.product(*axes))
+    return list(dict.fromkeys(map(space.snap, feasible)))

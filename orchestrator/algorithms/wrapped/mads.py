@@ -27,13 +27,12 @@ import numpy as np
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.wrapped import nomad
 from orchestrator.space import Point, SearchSpace
-from orchestrator.space.sampling import latin_hypercube
+from orchestrator.space.sampling import latin_hypercube, listing
 from orchestrator.space.space import Choice, Float, Int
 
 nomad.library()  # whoever lacks it learns so here, not in the first round
 _SEEDS = 1 << 16  # NOMAD draws as many numbers before it begins
 _DRAWS = 1 << 10  # uniform points in a row that bring nothing new
-_LISTED = 100_000  # configurations that are listed then
 
 
 class MADS(Planned):
@@ -184,21 +183,9 @@ class MADS(Planned):
             found += [] if key in seen else [point]
             seen.add(key)
         if misses >= _DRAWS:
-            left = [point for point in self._listed() if point not in seen]
+            left = [point for point in listing(self.space) or () if point not in seen]
             found += [left[i] for i in generator.permutation(len(left))[: size - len(found)]]
         return found
-
-    def _listed(self) -> list[Point]:
-        """Every feasible configuration of a space that can be listed, as its snapped point."""
-        if self.space.cardinality is None or self.space.cardinality > _LISTED:
-            return []
-        sides = [
-            [axis.encode(value) for value in axis.values]
-            for axis in self.space.parameters.values()
-            if not isinstance(axis, Float)
-        ]
-        points = dict.fromkeys(self.space.snap(point) for point in itertools.product(*sides))
-        return [point for point in points if self.space.feasible(point)]
 
     def _state(self) -> dict[str, Any]:
         return {"begun": self._begun, "since": self._since, "run": self._run}

@@ -20,8 +20,6 @@ nothing.
 
 from __future__ import annotations
 
-import itertools
-import math
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +27,7 @@ import numpy as np
 from orchestrator.algorithms.planned import Planned
 from orchestrator.algorithms.wrapped import tpe_nni, tpe_optuna
 from orchestrator.space import Point, SearchSpace
-from orchestrator.space.space import Float
+from orchestrator.space.sampling import listing
 
 _DRAWS = 5
 _UNIFORM_DRAWS = 1000
@@ -122,13 +120,4 @@ class TPE(Planned):
 
     @cached_property
     def _listing(self) -> list[Point] | None:
-        """The snapped points of all feasible configurations, if the grid of all values is small."""
-        axes = []
-        for parameter in self.space.parameters.values():
-            if isinstance(parameter, Float):
-                return None
-            axes.append([parameter.encode(value) for value in parameter.values])
-        if math.prod(map(len, axes)) > _LISTED:
-            return None
-        feasible = filter(self.space.feasible, itertools.product(*axes))
-        return list(dict.fromkeys(map(self.space.snap, feasible)))
+        return listing(self.space, _LISTED)
