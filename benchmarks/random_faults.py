@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.disturbance import SCHEDULERS, Disturbed
 from orchestrator.record import History
 from orchestrator.record.ledger import read
-from tests.fakes.studies import points_of, run_study, write_study
+from tests.fakes.studies import points_of, run_study, write_synthetic_study
 
 PROFILE = """
 scheduler = "{scheduler}"
@@ -101,11 +101,11 @@ def main() -> None:
     profile = PROFILE.format(scheduler=given.scheduler, root=ROOT, options=OPTIONS[given.scheduler])
     sizes = {"evaluations": given.evaluations, "algorithm": "soo"}
     with tempfile.TemporaryDirectory() as quiet:
-        undisturbed = run_study(Path(quiet), write_study(Path(quiet), **sizes))
+        undisturbed = run_study(Path(quiet), write_synthetic_study(Path(quiet), **sizes))
         wanted = points_of(undisturbed.history)
     with SCHEDULERS[given.scheduler]() as cluster:
         shared = cluster.shared
-        study = write_study(shared, **sizes, seconds=given.seconds, profile=profile)
+        study = write_synthetic_study(shared, **sizes, seconds=given.seconds, profile=profile)
         master = Master(shared, study)
         started = time.monotonic()
         struck = disturb(master, cluster, random.Random(given.seed), given.every)

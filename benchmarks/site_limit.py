@@ -29,7 +29,7 @@ from orchestrator.executors import create
 from orchestrator.record import History
 from orchestrator.record.ledger import read
 from tests.clusters.slurm import SlurmCluster, why_not
-from tests.fakes.studies import write_study
+from tests.fakes.studies import write_synthetic_study
 
 POLL_S = 10.0
 PROFILE = """
@@ -54,7 +54,7 @@ COUNTING = '#!/bin/bash\necho $PPID >>{log}\nexec {real} "$@"\n'
 
 def alone(cluster: SlurmCluster, shared: Path, jobs: int) -> float:
     """Seconds from one sbatch of so many jobs to the end of the last."""
-    write_study(shared, profile=PROFILE.format(jobs=jobs, root=ROOT, qos="normal", poll_s=POLL_S))
+    write_synthetic_study(shared, profile=PROFILE.format(jobs=jobs, root=ROOT, qos="normal", poll_s=POLL_S))
     profile, _ = read_profile(str(shared / "profile.toml"))
     evaluation = {"kind": "synthetic", "function": "branin", "noise": 0.0, "seconds": 0.0}
     attempts = []
@@ -90,7 +90,7 @@ def studied(shared: Path, jobs: int) -> float:
     wrapper.write_text(COUNTING.format(log=counted, real=shutil.which("squeue")))
     wrapper.chmod(0o755)
     profile = PROFILE.format(jobs=jobs, root=ROOT, qos="capped", poll_s=POLL_S)
-    study = write_study(shared, algorithm="lhs", evaluations=jobs, profile=profile)
+    study = write_synthetic_study(shared, algorithm="lhs", evaluations=jobs, profile=profile)
     run = shared / "runs/study"
     program = [sys.executable, "-m", "orchestrator"]
     words = ["launch", str(study), "--profile", str(shared / "profile.toml")]

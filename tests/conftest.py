@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -47,3 +49,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # No example is timed: machines that run tests may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and so would the programs under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -96,7 +96,7 @@ def tree(
     from orchestrator.record.ledger import read
     from orchestrator.views import tree_view
     from orchestrator.views.search_tree import Partition
-    from orchestrator.views.tree_view import lines
+    from orchestrator.views.tree import lines
 
     directory = find_run(run, runs)
     history = History.replay(read(directory.ledger))

@@ -19,7 +19,7 @@ from tests.fakes.studies import (
     run_study,
     write_command_study,
     write_profile,
-    write_study,
+    write_synthetic_study,
 )
 
 COMMANDS = (
@@ -68,7 +68,7 @@ def test_what_answers_at_once_loads_no_heavy_library(module: str) -> None:
 
 
 def test_status_and_queue_load_no_torch(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path))
     trap = tmp_path / "trap"
     trap.mkdir()
     (trap / "torch.py").write_text("raise SystemExit('torch was imported')")
@@ -109,7 +109,7 @@ def test_the_command_template_runs_from_init_to_report(tmp_path: Path) -> None:
 
 
 def test_status_speaks_json_with_the_incumbent_and_every_trial(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path, evaluations=5))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path, evaluations=5))
     facts = json.loads(orchestrator("status", run.path, "--json", cwd=tmp_path).stdout)
     assert (facts["state"], facts["evaluated"], facts["failed"]) == ("done", 5, 0)
     assert [trial["trial"] for trial in facts["trials"]] == [0, 1, 2, 3, 4]
@@ -121,7 +121,7 @@ def test_status_speaks_json_with_the_incumbent_and_every_trial(tmp_path: Path) -
 
 
 def test_queue_shows_the_jobs_under_way(tmp_path: Path) -> None:
-    study = write_study(tmp_path, algorithm="lhs", evaluations=3, seconds=8)
+    study = write_synthetic_study(tmp_path, algorithm="lhs", evaluations=3, seconds=8)
     launched = orchestrator("launch", study, "--profile", tmp_path / "profile.toml", "--detach", cwd=tmp_path)
     assert launched.returncode == 0, launched.stderr
     while not any(record["kind"] == "submitted" for record in ledger_of(tmp_path)):
@@ -139,7 +139,7 @@ def test_queue_shows_the_jobs_under_way(tmp_path: Path) -> None:
 
 
 def test_problems_of_study_and_profile_come_in_one_report(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     study.write_text(study.read_text().replace("branin", "brainin").replace("seed = 5", "seed = -5"))
     text = refused(orchestrator("launch", study, "--profile", "slurn", cwd=tmp_path))
     for words in ('did you mean "branin"', "seed", 'did you mean "slurm"'):
@@ -148,7 +148,7 @@ def test_problems_of_study_and_profile_come_in_one_report(tmp_path: Path) -> Non
 
 
 def test_an_existing_run_is_not_launched_over(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     run_study(tmp_path, study)
     before = (tmp_path / "runs/study/ledger.jsonl").read_bytes()
     text = refused(orchestrator("launch", study, "--profile", tmp_path / "profile.toml", cwd=tmp_path))
@@ -157,7 +157,7 @@ def test_an_existing_run_is_not_launched_over(tmp_path: Path) -> None:
 
 
 def test_a_study_that_changed_since_launch_is_not_resumed(tmp_path: Path) -> None:
-    study = write_study(tmp_path, evaluations=4)
+    study = write_synthetic_study(tmp_path, evaluations=4)
     run = run_study(tmp_path, study, fault="after-evaluated:1")
     study.write_text(study.read_text().replace("evaluations = 4", "evaluations = 40"))
     text = refused(orchestrator("resume", run.path, cwd=tmp_path))
@@ -169,14 +169,14 @@ def test_a_study_that_changed_since_launch_is_not_resumed(tmp_path: Path) -> Non
 
 
 def test_a_comment_is_no_change_of_a_study(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     run = run_study(tmp_path, study, fault="after-evaluated:1")
     study.write_text("# a note\n" + study.read_text())
     assert orchestrator("resume", run.path, cwd=tmp_path).returncode == 0
 
 
 def test_a_shared_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     (tmp_path / "file").touch()
     profile = write_profile(tmp_path, PROFILE.replace("{shared}", "{shared}/file/below"))
     text = refused(orchestrator("launch", study, "--profile", profile, cwd=tmp_path))
@@ -190,7 +190,7 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_ended_study_is_not_searched_on(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path))
     before = len(ledger_of(tmp_path))
     done = orchestrator("resume", run.path, cwd=tmp_path)
     assert done.returncode == 0
@@ -210,14 +210,14 @@ def test_a_command_that_is_missing_stops_the_study_with_one_line(tmp_path: Path)
 
 
 def test_a_budget_of_gpu_hours_needs_gpus(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     study.write_text(study.read_text().replace("evaluations = 4", "gpu_hours = 2.0"))
     text = refused(orchestrator("check", study, "--profile", tmp_path / "profile.toml", cwd=tmp_path))
     assert "has no GPUs: give `evaluations`" in text
 
 
 def test_a_cancel_that_was_refused_does_not_strike_later(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path), fault="after-evaluated:1")
+    run = run_study(tmp_path, write_synthetic_study(tmp_path), fault="after-evaluated:1")
     whole = (run.path / "profile.toml").read_text()
     (run.path / "profile.toml").write_text("not TOML")
     refused(orchestrator("cancel", run.path, cwd=tmp_path))
@@ -227,7 +227,7 @@ def test_a_cancel_that_was_refused_does_not_strike_later(tmp_path: Path) -> None
 
 
 def test_a_master_under_nohup_survives_the_terminal(tmp_path: Path) -> None:
-    study = write_study(tmp_path, evaluations=3, seconds=2)
+    study = write_synthetic_study(tmp_path, evaluations=3, seconds=2)
     words = [sys.executable, "-m", "orchestrator", "launch", study, "--profile", tmp_path / "profile.toml"]
     with (tmp_path / "out").open("wb") as out:
         master = subprocess.Popen(
@@ -256,7 +256,7 @@ def test_names_that_collide_or_look_like_markup_are_shown_and_kept_apart(tmp_pat
 
 
 def test_a_run_directory_that_a_scheduler_cannot_name_is_refused_before_it_is_made(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     profile = write_profile(tmp_path, PROFILE.replace("{shared}", "{shared}/100%"))
     text = refused(orchestrator("launch", study, "--profile", profile, cwd=tmp_path))
     assert "100%" in text
@@ -264,7 +264,7 @@ def test_a_run_directory_that_a_scheduler_cannot_name_is_refused_before_it_is_ma
 
 
 def test_a_ledger_cut_to_nothing_is_said_to_be_so(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path))
     (run.path / "ledger.jsonl").write_text("")
     for command in ("status", "report", "resume", "cancel", "queue", "watch"):
         done = orchestrator(command, run.path, cwd=tmp_path)
@@ -273,7 +273,7 @@ def test_a_ledger_cut_to_nothing_is_said_to_be_so(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_at_all_ends_the_launch_with_one_line(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     profile = write_profile(tmp_path, PROFILE.replace('"local"', '"slurm"'))
     for name in ("sbatch", "squeue"):
         program = tmp_path / name

@@ -26,7 +26,7 @@ from tests.fakes.studies import (
     points_of,
     run_study,
     write_command_study,
-    write_study,
+    write_synthetic_study,
 )
 
 EVALUATIONS = 5
@@ -60,8 +60,8 @@ def wait_for_result(tmp_path: Path) -> None:
 def test_a_study_of_ticks_is_that_of_a_master_that_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    other = run_study(tmp_path / "a", write_study(tmp_path / "a", evaluations=EVALUATIONS))
-    run = launch(tmp_path / "b", write_study(tmp_path / "b", evaluations=EVALUATIONS))
+    other = run_study(tmp_path / "a", write_synthetic_study(tmp_path / "a", evaluations=EVALUATIONS))
+    run = launch(tmp_path / "b", write_synthetic_study(tmp_path / "b", evaluations=EVALUATIONS))
     said = []
     while not ended(tmp_path / "b"):
         done = tick(run)
@@ -102,7 +102,7 @@ def test_a_tick_says_what_it_did_in_one_line_and_else_nothing(tmp_path: Path) ->
 
 
 def test_a_tick_that_only_looks_loads_neither_torch_nor_the_algorithm(tmp_path: Path) -> None:
-    study = write_study(tmp_path, algorithm="bamsoo", evaluations=3, seconds=120)
+    study = write_synthetic_study(tmp_path, algorithm="bamsoo", evaluations=3, seconds=120)
     run = launch(tmp_path, study)
     trap = tmp_path / "trap"
     trap.mkdir()
@@ -117,7 +117,7 @@ def test_a_tick_that_only_looks_loads_neither_torch_nor_the_algorithm(tmp_path: 
 
 
 def test_of_two_ticks_at_once_one_leaves_it_to_the_other(tmp_path: Path) -> None:
-    study = write_study(tmp_path, algorithm="lhs", evaluations=6, seconds=1)
+    study = write_synthetic_study(tmp_path, algorithm="lhs", evaluations=6, seconds=1)
     run = launch(tmp_path, study)
     program = [sys.executable, "-m", "orchestrator", "tick", str(run.path)]
     said = []
@@ -131,7 +131,7 @@ def test_of_two_ticks_at_once_one_leaves_it_to_the_other(tmp_path: Path) -> None
 
 
 def test_a_tick_leaves_a_master_that_stays_alone(tmp_path: Path) -> None:
-    study = write_study(tmp_path, algorithm="lhs", evaluations=3, seconds=120)
+    study = write_synthetic_study(tmp_path, algorithm="lhs", evaluations=3, seconds=120)
     launched = orchestrator("launch", study, "--profile", tmp_path / "profile.toml", "--detach", cwd=tmp_path)
     assert launched.returncode == 0, launched.stderr
     run = RunDirectory(tmp_path / "runs/study")
@@ -144,7 +144,7 @@ def test_a_tick_leaves_a_master_that_stays_alone(tmp_path: Path) -> None:
 
 
 def test_a_tick_that_died_on_another_host_waits_for_a_persons_word(tmp_path: Path) -> None:
-    run = launch(tmp_path, write_study(tmp_path, evaluations=1))
+    run = launch(tmp_path, write_synthetic_study(tmp_path, evaluations=1))
     wait_for_result(tmp_path)
     dead = replace(MasterProcess.current(), host="elsewhere")
     publish(run.master_file, dumps(asdict(dead)))
@@ -178,7 +178,7 @@ def test_the_line_for_cron_carries_what_the_run_needs_of_this_shell(
 
 
 def test_a_tick_killed_on_this_host_is_followed_by_the_next(tmp_path: Path) -> None:
-    study = write_study(tmp_path, evaluations=EVALUATIONS)
+    study = write_synthetic_study(tmp_path, evaluations=EVALUATIONS)
     run = launch(tmp_path, study)
     for fault in ("before-tell:1", "after-asked:1", "before-submit:1", "after-submit:1"):
         wait_for_result(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.preflight import read_checked_study
 from orchestrator.space.space import Choice, Float, Int
 from tests.config.test_study import COMMAND, problems_of, read, the_problem
-from tests.fakes.builders import LITGPT, write_study
+from tests.fakes.studies import LITGPT, write_study
 
 X = 'x = { type = "float", low = 0, high = 1, default = 0.25 }\n'
 N = 'n = { type = "int", low = 1, high = 8, default = 2 }\n'

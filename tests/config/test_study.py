@@ -12,7 +12,7 @@ from orchestrator.contract.evaluation import LocalTask
 from orchestrator.errors import InputError
 from orchestrator.preflight import read_checked_study
 from orchestrator.space.space import Float
-from tests.fakes.builders import LITGPT, STUDY, line_of, write_study
+from tests.fakes.studies import LITGPT, STUDY, line_of, write_study
 
 COMMAND = '[evaluation]\nkind = "command"\ncommand = ["true"]\n'
 STUDIES = Path(__file__).parents[2] / "studies"

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config.tomlfile import TomlFile
 from tests.config.test_study import problems_of, the_problem
-from tests.fakes.builders import LITGPT, line_of, write_study
+from tests.fakes.studies import LITGPT, line_of, write_study
 
 PLACES = """\
 name = "a"

@@ -15,7 +15,7 @@ from jobs.probe import storage
 from orchestrator.doctor.host import Delays
 from tests.clusters.slurm import SlurmCluster
 from tests.executors.attempts import ROOT
-from tests.fakes.studies import orchestrator, write_study
+from tests.fakes.studies import orchestrator, write_synthetic_study
 
 PROFILE = """\
 scheduler = "slurm"
@@ -179,7 +179,7 @@ def test_a_shared_directory_that_is_not_there_or_no_directory(tmp_path: Path) ->
 
 def test_a_study_that_is_not_prepared_is_wrong(tmp_path: Path) -> None:
     path = profile(tmp_path, LOCAL)
-    study = write_study(tmp_path)
+    study = write_synthetic_study(tmp_path)
     code, found = examined(path, "--study", str(study))
     assert (code, found["Study: study"]["mark"]) == (0, "ok")
     quickstart = tmp_path / "quickstart.toml"

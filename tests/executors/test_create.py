@@ -15,7 +15,7 @@ from tests.executors.attempts import ROOT, resources
 
 @pytest.mark.parametrize("scheduler", ["local", "slurm", "oar"])
 def test_create_knows(scheduler: str) -> None:
-    assert type(create(scheduler, resources())).__module__ == f"orchestrator.executors.{scheduler}"
+    assert type(create(scheduler, resources())).__module__ == f"orchestrator.executors.{scheduler}.executor"
 
 
 def test_create_names_the_known_ones() -> None:

@@ -292,7 +292,7 @@ def test_options_that_are_not_the_profiles_are_refused_together() -> None:
             resources(options={"n": "x", "-l": "core=1", "type": "besteffort idempotent", "project": "y"})
         )
     assert len(refused.value.problems) == 3
-    assert "options.resource cannot be set: use hosts, gpus and walltime_min" in refused.value.problems
+    assert "options.-l: cannot be set: use hosts, gpus and walltime_min" in refused.value.problems
 
 
 def test_a_host_that_is_no_name_is_refused(tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_options_that_are_not_the_profiles_are_refused_together() -> None:
     with pytest.raises(InputError) as refused:
         SlurmExecutor(resources(options={"job-name": "x", "time": 5, "qos": "y"}))
     assert len(refused.value.problems) == 2
-    assert "options.time cannot be set: use walltime_min" in refused.value.problems
+    assert "options.time: cannot be set: use walltime_min" in refused.value.problems
 
 
 def test_variables_that_would_change_answers_are_kept_from_slurm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,33 +124,3 @@ def whole_story() -> Story:
     story.submit((5, 1), (6, 1), (7, 1), (9, 1)).score(5, 1.68, 0.03)
     story.fail(6, "out_of_memory", "CUDA out of memory").score(7, 1.95, 0.02).score(9, 2.2, 0.06)
     return story.add("ended", why="done", message="the budget of 8 evaluations is spent")
-
-
-# The sections of a study that is right; a test replaces one.
-STUDY = {
-    "head": 'name = "study"\nseed = 1\n',
-    "budget": "[budget]\nevaluations = 9\n",
-    "algorithm": '[algorithm]\nname = "soo"\n',
-    "objective": '[objective]\nmetric = "value"\ndirection = "minimize"\n',
-    "space": "",
-    "evaluation": '[evaluation]\nkind = "synthetic"\nfunction = "branin"\n',
-}
-# … and what makes of it one of LoRA fine-tuning.
-LITGPT = {
-    "objective": '[objective]\nmetric = "val_loss"\ndirection = "minimize"\n',
-    "space": '[space]\npreset = "davouse2025-code"\n',
-    "evaluation": '[evaluation]\nkind = "litgpt"\nmodel = "demo"\ndata = "demo"\nepochs = 1\n',
-}
-
-
-def write_study(directory: Path, **sections: str) -> Path:
-    """A study file of the sections of `STUDY`, some replaced."""
-    path = directory / "study.toml"
-    path.write_text("".join({**STUDY, **sections}.values()), encoding="utf-8")
-    return path
-
-
-def line_of(path: Path, text: str) -> int:
-    """Number of the only line that starts with `text`."""
-    [number] = [n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(text)]
-    return number

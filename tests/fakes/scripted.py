@@ -27,7 +27,7 @@ from orchestrator.preflight import read_checked_study
 from orchestrator.record import History, MasterLock, RunDirectory, StudyRecord
 from orchestrator.record.facts import Entry
 from orchestrator.record.ledger import Line, read
-from tests.fakes.builders import write_study
+from tests.fakes.studies import write_study
 
 Outcomes = Callable[[Assignment], float | Failure | None]  # None: the job ends without a result
 

@@ -38,41 +38,6 @@ grace_s = 2
 OMP_NUM_THREADS = "1"
 """
 
-SYNTHETIC = """
-name = "{name}"
-seed = 5
-[budget]
-evaluations = {evaluations}
-[algorithm]
-name = "{algorithm}"
-[objective]
-metric = "value"
-direction = "minimize"
-[evaluation]
-kind = "synthetic"
-function = "branin"
-seconds = {seconds}
-{space}
-"""
-
-COMMAND = """
-name = "study"
-seed = 5
-{head}
-[budget]
-evaluations = {evaluations}
-[algorithm]
-name = "lhs"
-[objective]
-metric = "loss"
-direction = "minimize"
-[space]
-x = {{ type = "float", low = 0.0, high = 1.0 }}
-[evaluation]
-kind = "command"
-command = ["{python}", "program.py"]
-"""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -94,7 +59,7 @@ def write_profile(shared: Path, text: str = PROFILE) -> Path:
     return path
 
 
-def write_study(
+def write_synthetic_study(
     shared: Path,
     name: str = "study",
     *,
@@ -106,13 +71,15 @@ def write_study(
 ) -> Path:
     """A synthetic study beside a profile."""
     write_profile(shared, profile)
-    path = shared / f"{name}.toml"
-    path.write_text(
-        SYNTHETIC.format(
-            name=name, algorithm=algorithm, evaluations=evaluations, seconds=seconds, space=space
-        )
+    return write_study(
+        shared,
+        name,
+        head=f'name = "{name}"\nseed = 5\n',
+        budget=f"[budget]\nevaluations = {evaluations}\n",
+        algorithm=f'[algorithm]\nname = "{algorithm}"\n',
+        space=f"{space}\n",
+        evaluation=f"{STUDY['evaluation']}seconds = {seconds}\n",
     )
-    return path
 
 
 def write_command_study(
@@ -121,9 +88,15 @@ def write_command_study(
     """A study of a Python program, beside a profile."""
     write_profile(shared, profile)
     (shared / "program.py").write_text(program)
-    path = shared / "study.toml"
-    path.write_text(COMMAND.format(evaluations=evaluations, head=head, python=sys.executable))
-    return path
+    return write_study(
+        shared,
+        head=f'name = "study"\nseed = 5\n{head}\n',
+        budget=f"[budget]\nevaluations = {evaluations}\n",
+        algorithm='[algorithm]\nname = "lhs"\n',
+        objective='[objective]\nmetric = "loss"\ndirection = "minimize"\n',
+        space='[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n',
+        evaluation=f'[evaluation]\nkind = "command"\ncommand = ["{sys.executable}", "program.py"]\n',
+    )
 
 
 def orchestrator(
@@ -185,3 +158,35 @@ def ledger_of(shared: Path, name: str = "study") -> list[Line]:
     """The records so far; none if there is no ledger yet."""
     path = shared / "runs" / name / "ledger.jsonl"
     return list(read(path)) if path.exists() else []
+
+
+# The sections of a study that is right; a test replaces one.
+STUDY = {
+    "head": 'name = "study"\nseed = 1\n',
+    "budget": "[budget]\nevaluations = 9\n",
+    "algorithm": '[algorithm]\nname = "soo"\n',
+    "objective": '[objective]\nmetric = "value"\ndirection = "minimize"\n',
+    "space": "",
+    "evaluation": '[evaluation]\nkind = "synthetic"\nfunction = "branin"\n',
+}
+
+
+# … and what makes of it one of LoRA fine-tuning.
+LITGPT = {
+    "objective": '[objective]\nmetric = "val_loss"\ndirection = "minimize"\n',
+    "space": '[space]\npreset = "davouse2025-code"\n',
+    "evaluation": '[evaluation]\nkind = "litgpt"\nmodel = "demo"\ndata = "demo"\nepochs = 1\n',
+}
+
+
+def write_study(directory: Path, name: str = "study", **sections: str) -> Path:
+    """A study file of the sections of `STUDY`, some replaced."""
+    path = directory / f"{name}.toml"
+    path.write_text("".join({**STUDY, **sections}.values()), encoding="utf-8")
+    return path
+
+
+def line_of(path: Path, text: str) -> int:
+    """Number of the only line that starts with `text`."""
+    [number] = [n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(text)]
+    return number

@@ -70,7 +70,7 @@ def test_a_defect_names_its_place() -> None:
         mixed([[{"output": "a"}] * 3], ["many"])  # type: ignore[list-item]
     message = classified(raised.value)[1]
     assert message.startswith("ValueError: ")
-    assert "jobs/mixture.py:" in message
+    assert "jobs/data/mixture.py:" in message
     assert "in <listcomp>" in message or "in mixed" in message
 
 

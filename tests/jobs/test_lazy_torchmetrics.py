@@ -20,7 +20,8 @@ def run(program: str) -> str:
 
 def test_an_evaluation_imports_none_of_it() -> None:
     assert run(
-        "import sys\nfrom jobs import finetune, language_model, lora, model, score, worker\n"
+        "import sys\nfrom jobs.evaluations import litgpt, litgpt_worker\n"
+        "from jobs.tasks import language_model, score\nfrom jobs.training import finetune\n"
         f"print([one for one in {HEAVY} if one in sys.modules])"
     ) == str([])
 

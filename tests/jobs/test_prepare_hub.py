@@ -30,7 +30,7 @@ def own(tmp_path: Path) -> Path:
 PREPARE = """
 import errno, fcntl, sys
 from pathlib import Path
-from jobs import proof
+from jobs.prepare import offline
 from jobs.prepare.prepare import prepare
 from orchestrator.contract.evaluation import LitGPTEvaluation
 
@@ -39,7 +39,7 @@ def flock(*_):
 
 if sys.argv[3] == "no locks":
     fcntl.flock = flock
-    proof.prove = lambda evaluation, prepared, cache: prepared  # the tests' own process has another, too
+    offline.prove = lambda evaluation, prepared, cache: prepared  # the tests' own process has another, too
 evaluation = LitGPTEvaluation.model_validate_json(sys.argv[2])
 print(prepare(evaluation, Path(sys.argv[1]), lambda line: print(line, file=sys.stderr)).model_dump_json())
 """

@@ -267,7 +267,7 @@ def test_a_study_that_kept_none_is_refused(copied: Site) -> None:
 
 
 def test_only_litgpt_goes_on(site: Site, tmp_path: Path) -> None:
-    from tests.fakes.builders import write_study
+    from tests.fakes.studies import write_study
 
     path = write_study(tmp_path, head='name = "s"\nseed = 1\npromote = "runs/x"\n')
     with pytest.raises(InputError, match=r":3: promote: a synthetic evaluation leaves no adapters of ours"):

@@ -68,8 +68,8 @@ def test_the_process_has_neither_token_nor_way_out(cache: Path) -> None:
 
 REFUSAL = """
     import socket, sys
-    from jobs import proof
-    sys.addaudithook(proof._refuse_the_network)
+    from jobs.prepare import offline
+    sys.addaudithook(offline._refuse_the_network)
     server = socket.create_server(("127.0.0.1", 0))
     socket.create_connection(server.getsockname()).close()
     socket.create_connection(("localhost", server.getsockname()[1])).close()
@@ -82,7 +82,7 @@ REFUSAL = """
             reach()
         except OSError as error:
             print(error.strerror)
-    print(proof._refused)
+    print(offline._refused)
 """
 
 

@@ -21,7 +21,7 @@ from orchestrator.space import SearchSpace
 from orchestrator.space.space import Choice, Float, Int
 from tests.fakes.builders import Story
 from tests.fakes.scripted import Following, ScriptedCluster, Study, replayed, study
-from tests.fakes.studies import orchestrator, run_study, write_study
+from tests.fakes.studies import orchestrator, run_study, write_synthetic_study
 
 FIRST: tuple[Configuration, ...] = ({"x0": 0.25, "x1": 0.75}, {"x0": 1.0, "x1": 0.0})
 OBJECTIVE = {"metric": "value", "direction": "minimize", "report": []}
@@ -135,7 +135,9 @@ def test_every_study_that_cannot_be_used_is_named_before_there_is_a_run(tmp_path
 
 def test_an_algorithm_that_cannot_search_so_is_refused_before_there_is_a_run(tmp_path: Path) -> None:
     axis = '{ type = "choice", options = [0, 1] }'
-    path = write_study(tmp_path, algorithm="grid", evaluations=3, space=f"[space]\nx0 = {axis}\nx1 = {axis}")
+    path = write_synthetic_study(
+        tmp_path, algorithm="grid", evaluations=3, space=f"[space]\nx0 = {axis}\nx1 = {axis}"
+    )
     for command in ("check", "launch"):
         refused = orchestrator(command, path, "--profile", tmp_path / "profile.toml", cwd=tmp_path)
         assert refused.returncode == 2
@@ -230,7 +232,7 @@ def test_a_request_fills_a_slot_that_a_round_leaves_free(tmp_path: Path) -> None
 def test_enqueue_waits_for_a_master_and_refuses_what_is_wrong_or_too_late(tmp_path: Path) -> None:
     x0, x1 = 'type = "float", low = -5, high = 10, default = 1', 'type = "int", low = 0, high = 9'
     space = f"[space]\nx0 = {{ {x0} }}\nx1 = {{ {x1} }}"
-    file = write_study(tmp_path, algorithm="random", evaluations=4, space=space)
+    file = write_synthetic_study(tmp_path, algorithm="random", evaluations=4, space=space)
     run = run_study(tmp_path, file, fault="after-evaluated:1")
     wrong = orchestrator("enqueue", run.path, "x1=12", "y=3", cwd=tmp_path)
     assert wrong.returncode == 2

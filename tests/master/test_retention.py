@@ -15,8 +15,9 @@ from orchestrator.errors import InputError, StudyStopped
 from orchestrator.master import retention
 from orchestrator.preflight import read_checked_study
 from orchestrator.record.summary import kept
-from tests.fakes.builders import LITGPT, Story, write_study
+from tests.fakes.builders import Story
 from tests.fakes.scripted import Outcomes, ScriptedCluster, Study, study, value
+from tests.fakes.studies import LITGPT, write_study
 
 LORA = LitGPTEvaluation(kind="litgpt", model="demo", data="demo", epochs=1)
 PARTS = ("adapter.pth", "training-0123-000000007.pth", ".training-0123-000000008.pth.host-1")

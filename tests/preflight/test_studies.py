@@ -14,7 +14,7 @@ from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.config.profile import resources
 from orchestrator.errors import InputError
 from orchestrator.preflight import forecast, prepared_inputs, read_both, read_checked_study
-from tests.fakes.builders import LITGPT, line_of, write_study
+from tests.fakes.studies import LITGPT, line_of, write_study
 
 MODEL_CONFIG = "n_embd: 32\nn_head: 4\nn_query_groups: 1\nhead_size: 8\npadded_vocab_size: 100\n"
 

@@ -21,9 +21,9 @@ from orchestrator.space import Point, SearchSpace
 from orchestrator.space.space import Choice, Float, Int
 from orchestrator.views import tree_view
 from orchestrator.views.search_tree import Kind, NodeState, Partition
-from orchestrator.views.tree_view import lines
+from orchestrator.views.tree import lines
 from tests.fakes.builders import Story
-from tests.fakes.studies import orchestrator, run_study, write_study
+from tests.fakes.studies import orchestrator, run_study, write_synthetic_study
 
 SPACE = SearchSpace(
     {
@@ -245,7 +245,7 @@ def test_an_algorithm_without_a_tree_is_named() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path, evaluations=9))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path, evaluations=9))
     trap = tmp_path / "trap"
     trap.mkdir()
     (trap / "torch.py").write_text("raise SystemExit('torch was imported')")
@@ -266,7 +266,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_the_command_on_a_study_without_a_tree(tmp_path: Path) -> None:
-    run = run_study(tmp_path, write_study(tmp_path, algorithm="lhs", evaluations=2))
+    run = run_study(tmp_path, write_synthetic_study(tmp_path, algorithm="lhs", evaluations=2))
     done = orchestrator("tree", run.path, cwd=tmp_path)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()

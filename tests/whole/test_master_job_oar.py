@@ -7,7 +7,7 @@ from orchestrator.record.facts import Why
 from orchestrator.record.ledger import read
 from orchestrator.record.lock import Link
 from tests.clusters.oar import ENDED, OarCluster
-from tests.fakes.studies import orchestrator, write_study
+from tests.fakes.studies import orchestrator, write_synthetic_study
 
 # A link goes on for half a minute.
 PROFILE = """
@@ -30,7 +30,7 @@ walltime_min = 2
 
 
 def test_a_study_outlives_the_jobs_that_are_its_master_on_oar(oar: OarCluster) -> None:
-    study = write_study(oar.shared, algorithm="lhs", evaluations=6, seconds=15, profile=PROFILE)
+    study = write_synthetic_study(oar.shared, algorithm="lhs", evaluations=6, seconds=15, profile=PROFILE)
     done = orchestrator("launch", study, "--profile", oar.shared / "profile.toml", "--as-job", cwd=oar.shared)
     assert done.returncode == 0, done.stderr
     run = RunDirectory(oar.shared / "runs/study")

@@ -25,7 +25,7 @@ from tests.fakes.studies import (
     points_of,
     run_study,
     write_command_study,
-    write_study,
+    write_synthetic_study,
 )
 
 ORCHESTRATOR = [sys.executable, "-m", "orchestrator"]
@@ -62,8 +62,8 @@ def jobs_in(directory: Path) -> list[psutil.Process]:
 def test_a_study_spends_its_exact_budget_and_equal_seeds_give_equal_studies(
     shared: Path, algorithm: str
 ) -> None:
-    first = run_study(shared, write_study(shared, "first", algorithm=algorithm, evaluations=7))
-    second = run_study(shared, write_study(shared, "second", algorithm=algorithm, evaluations=7))
+    first = run_study(shared, write_synthetic_study(shared, "first", algorithm=algorithm, evaluations=7))
+    second = run_study(shared, write_synthetic_study(shared, "second", algorithm=algorithm, evaluations=7))
     assert first.code == second.code == 0
     assert len(first.history.spent) == 7
     assert all(t.evaluation is not None for t in first.history.spent)
@@ -74,7 +74,7 @@ def test_a_study_spends_its_exact_budget_and_equal_seeds_give_equal_studies(
 
 def test_a_configuration_is_evaluated_once_and_its_score_shared(shared: Path) -> None:
     space = '[space]\nx0 = { type = "int", low = 0, high = 2 }\nx1 = { type = "int", low = 0, high = 1 }'
-    run = run_study(shared, write_study(shared, algorithm="random", evaluations=50, space=space))
+    run = run_study(shared, write_synthetic_study(shared, algorithm="random", evaluations=50, space=space))
     assert run.code == 0, run.errors
     own = [json.dumps(t.configuration) for t in run.history.trials if t.same_as is None]
     assert len(own) == len(set(own)) == 6
@@ -153,14 +153,14 @@ def test_a_killed_job_is_tried_once_more(shared: Path) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
     shared = tmp_path_factory.mktemp("undisturbed")
-    return points_of(run_study(shared, write_study(shared, evaluations=5)).history)
+    return points_of(run_study(shared, write_synthetic_study(shared, evaluations=5)).history)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_master_killed_at_any_step_loses_nothing_and_repeats_nothing(
     shared: Path, fault: str, undisturbed: list[tuple[object, ...]]
 ) -> None:
-    study = write_study(shared, evaluations=5)
+    study = write_synthetic_study(shared, evaluations=5)
     killed = run_study(shared, study, fault=fault)
     assert killed.code == -signal.SIGKILL, killed.errors
     run = run_study(shared, study, resume=True)
@@ -178,8 +178,8 @@ def test_a_master_killed_as_it_refills_a_slot_loses_nothing_and_repeats_nothing(
 ) -> None:
     plain, disturbed = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("disturbed")
     evaluations = 9 if algorithm == "soo" else 6
-    alone = run_study(plain, write_study(plain, algorithm=algorithm, evaluations=evaluations))
-    study = write_study(disturbed, algorithm=algorithm, evaluations=evaluations)
+    alone = run_study(plain, write_synthetic_study(plain, algorithm=algorithm, evaluations=evaluations))
+    study = write_synthetic_study(disturbed, algorithm=algorithm, evaluations=evaluations)
     assert run_study(disturbed, study, fault=fault).code == -signal.SIGKILL
     run = run_study(disturbed, study, resume=True)
     assert run.code == 0, run.errors
@@ -189,7 +189,7 @@ def test_a_master_killed_as_it_refills_a_slot_loses_nothing_and_repeats_nothing(
 def test_a_master_killed_at_random_instants_loses_nothing_and_repeats_nothing(
     shared: Path, undisturbed: list[tuple[object, ...]]
 ) -> None:
-    study = write_study(shared, evaluations=5)
+    study = write_synthetic_study(shared, evaluations=5)
     instants, run = random.Random(4), RunDirectory(shared / "runs/study")
     command = [*ORCHESTRATOR, "launch", str(study), "--profile", str(shared / "profile.toml")]
     for _ in range(20):
@@ -206,7 +206,7 @@ def test_a_master_killed_at_random_instants_loses_nothing_and_repeats_nothing(
 
 
 def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(shared: Path) -> None:
-    study = write_study(shared, evaluations=2, seconds=8)
+    study = write_synthetic_study(shared, evaluations=2, seconds=8)
     command = [*ORCHESTRATOR, "launch", str(study), "--profile", str(shared / "profile.toml")]
     master = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not any(r["kind"] == "submitted" for r in ledger_of(shared)):
@@ -223,7 +223,7 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(shared: Path) -> None:
 
 
 def test_cancel_ends_the_jobs_and_the_master_and_resume_goes_on(shared: Path) -> None:
-    study = write_study(shared, algorithm="lhs", evaluations=3, seconds=8)
+    study = write_synthetic_study(shared, algorithm="lhs", evaluations=3, seconds=8)
     launch = ["launch", str(study), "--profile", str(shared / "profile.toml"), "--detach"]
     subprocess.run([*ORCHESTRATOR, *launch], check=True, stdout=subprocess.DEVNULL)
     while not any(record["kind"] == "submitted" for record in ledger_of(shared)):

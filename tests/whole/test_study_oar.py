@@ -18,7 +18,7 @@ from tests.fakes.studies import (
     points_of,
     run_study,
     write_command_study,
-    write_study,
+    write_synthetic_study,
 )
 
 OAR_PROFILE = """
@@ -42,7 +42,7 @@ EVALUATIONS = 4
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
     """The same study under `local`: a scheduler must change nothing."""
     shared = tmp_path_factory.mktemp("undisturbed")
-    return points_of(run_study(shared, write_study(shared, evaluations=EVALUATIONS)).history)
+    return points_of(run_study(shared, write_synthetic_study(shared, evaluations=EVALUATIONS)).history)
 
 
 def left(oar: OarCluster) -> list[int]:
@@ -68,7 +68,7 @@ def test_four_trials_share_a_job_and_its_gpus(oar: OarCluster) -> None:
 def test_a_study_on_oar_is_the_study_under_local(
     undisturbed: list[tuple[object, ...]], oar: OarCluster, fault: str | None
 ) -> None:
-    study = write_study(oar.shared, evaluations=EVALUATIONS, profile=OAR_PROFILE)
+    study = write_synthetic_study(oar.shared, evaluations=EVALUATIONS, profile=OAR_PROFILE)
     if fault:
         killed = run_study(oar.shared, study, fault=fault)
         assert killed.code == -signal.SIGKILL, killed.errors

@@ -20,7 +20,7 @@ from tests.fakes.studies import (
     points_of,
     run_study,
     write_command_study,
-    write_study,
+    write_synthetic_study,
 )
 
 STEPS = ("submitting", "submit", "submitted", "evaluated")  # what the scheduler is part of; all under `local`
@@ -32,7 +32,7 @@ EVALUATIONS = 7
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
     """The same study under `local`: a scheduler must change nothing."""
     shared = tmp_path_factory.mktemp("undisturbed")
-    return points_of(run_study(shared, write_study(shared, evaluations=EVALUATIONS)).history)
+    return points_of(run_study(shared, write_synthetic_study(shared, evaluations=EVALUATIONS)).history)
 
 
 def assert_no_job_left(slurm: SlurmCluster) -> None:
@@ -49,7 +49,7 @@ def jobs_run(shared: Path) -> list[str]:
 def test_a_master_killed_at_any_step_on_slurm(
     tmp_path: Path, slurm: SlurmCluster, fault: str, undisturbed: list[tuple[object, ...]]
 ) -> None:
-    study = write_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE)
+    study = write_synthetic_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE)
     killed = run_study(tmp_path, study, fault=fault)
     assert killed.code == -signal.SIGKILL, killed.errors
     run = run_study(tmp_path, study, resume=True)
@@ -62,7 +62,7 @@ def test_a_master_killed_at_any_step_on_slurm(
 def test_a_master_killed_at_20_random_instants_on_slurm(
     tmp_path: Path, slurm: SlurmCluster, undisturbed: list[tuple[object, ...]]
 ) -> None:
-    study = write_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE)
+    study = write_synthetic_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE)
     instants = random.Random(7)
     command = ["launch", str(study), "--profile", str(tmp_path / "profile.toml")]
     for _ in range(20):
@@ -134,7 +134,9 @@ def test_a_host_that_cannot_start_jobs_is_avoided(tmp_path: Path, slurm_accounti
     spool.rename(spool.with_name("away"))
     spool.write_text("no directory")
     try:
-        run = run_study(tmp_path, write_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE))
+        run = run_study(
+            tmp_path, write_synthetic_study(tmp_path, evaluations=EVALUATIONS, profile=SLURM_PROFILE)
+        )
     finally:
         spool.unlink()
         spool.with_name("away").rename(spool)
