@@ -22,6 +22,7 @@ from jobs.data.instructions import read_instructions
 from jobs.data.tokens import Sample, tokenized
 from jobs.model import lora
 from jobs.training import finetune
+from jobs.training.recipe import Recipe
 from orchestrator.contract.evaluation import Hyperparameters
 
 WANTED = Hyperparameters(lora_rank=8, lora_alpha=16.0, learning_rate=1e-3)
@@ -35,7 +36,7 @@ def seconds(samples: list[Sample], place: torch.device, steps: int, *, compiled:
     if compiled:
         for block in net.transformer.h:
             block.compile(dynamic=True)
-    recipe = finetune.Recipe(
+    recipe = Recipe(
         steps=steps,
         batch_size=BATCH,
         micro_batch_size=None,

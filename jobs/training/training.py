@@ -20,6 +20,7 @@ from jobs.processes.group import Group
 from jobs.training import finetune
 from jobs.training.finetune import Trained
 from jobs.training.micro_batches import MicroBatches
+from jobs.training.recipe import Recipe
 from jobs.training.state import Beginning, TrainingStates
 from orchestrator.contract import Assignment, LitGPTEvaluation
 from orchestrator.contract.evaluation import Hyperparameters
@@ -62,7 +63,7 @@ class Training:
         """
         self._samples, self._seed, self._device = samples, assignment.seed, device
         self._group, self._stages = group, stages
-        self.recipe = finetune.recipe(evaluation, wanted, len(samples))
+        self.recipe = Recipe.of(evaluation, wanted, len(samples))
         self._folder = checkpoint(assignment, directory)
         host = [torch.__version__, device.type, group.size]
         key = digest(

@@ -75,6 +75,10 @@ class Resources:
     options: Mapping[str, str | int | bool]  # the scheduler's own, verbatim
     trials_per_job: int = 1  # attempts that share one job, each with an equal part of its host
 
+    def walltime_with(self, overrides: Overrides) -> float:
+        """Return the minutes that a job of a submission with these overrides may take."""
+        return self.walltime_min if overrides.walltime_min is None else overrides.walltime_min
+
 
 class Executor(ABC):
     """Submits attempts as jobs.

@@ -1,11 +1,14 @@
-"""What executors of batch schedulers share: their settings, and since when a job has been seen as it is."""
+"""What executors of batch schedulers share: settings, submission as one array, how long a job is as it is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from orchestrator.executors.base import Executor, JobState, Resources
+from orchestrator.executors import payload
+from orchestrator.executors.base import Executor, JobState, Overrides, Resources
 from orchestrator.executors.call import EVALUATE
 
 
@@ -51,3 +54,36 @@ class BatchExecutor(Executor):
             since = self._clock()
             self._seen[job] = word, since
         return since
+
+    def submit(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> list[str]:
+        """Submit one array; see the contract."""
+        text, trials_per_job = self.preview(attempts, token, folder, overrides), self.resources.trials_per_job
+        minutes = self.resources.walltime_with(overrides)
+        payload.write_pickles(attempts, folder, self._entry, minutes, trials_per_job)
+        jobs = self._submit_array(text, token, folder, payload.job_count(attempts, trials_per_job))
+        return payload.of_attempts(jobs, attempts, trials_per_job)
+
+    def preview(
+        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
+    ) -> str:
+        """The batch script, with its options in its head."""
+        count = payload.job_count(attempts, self.resources.trials_per_job)
+        return self._array_script(token, folder, count, overrides)
+
+    @abstractmethod
+    def _array_script(self, token: str, folder: Path, count: int, overrides: Overrides) -> str:
+        """Text of the batch script of `count` jobs.
+
+        Raises:
+            InputError: an option, a variable, the token or the folder cannot be used.
+        """
+
+    @abstractmethod
+    def _submit_array(self, text: str, token: str, folder: Path, count: int) -> list[str]:
+        """Submit the batch script of `count` jobs, and return their ids in turn.
+
+        Raises:
+            Full, Refused, SchedulerError: as `submit`.
+        """

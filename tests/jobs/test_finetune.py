@@ -23,6 +23,7 @@ from jobs.processes.group import ALONE, Group
 from jobs.tasks.score import validation_loss
 from jobs.training import finetune
 from jobs.training.micro_batches import MicroBatches
+from jobs.training.recipe import Recipe
 from orchestrator.contract import Failure, LitGPTEvaluation
 from orchestrator.contract.evaluation import Hyperparameters
 from tests.jobs.attempts import litgpt
@@ -43,8 +44,8 @@ def some(count: int = 12, seed: int = 0) -> list[Sample]:
     return [Sample(rng.integers(2, 300, n).astype(np.int32), 1 + n // 3) for n in rng.integers(6, 30, count)]
 
 
-def made(evaluation: LitGPTEvaluation, **changes: Any) -> finetune.Recipe:
-    return finetune.recipe(evaluation, Hyperparameters(**{**LORA, **changes}), documents=100)
+def made(evaluation: LitGPTEvaluation, **changes: Any) -> Recipe:
+    return Recipe.of(evaluation, Hyperparameters(**{**LORA, **changes}), documents=100)
 
 
 def test_the_loss_is_the_mean_of_each_samples_own_mean(base: Demo) -> None:
@@ -81,7 +82,7 @@ def test_the_micro_batch_changes_no_gradient(base: Demo, evaluation: LitGPTEvalu
             torch.testing.assert_close(gradient[name], expected, atol=1e-6, rtol=1e-4)
 
 
-def in_training(net: Any, recipe: finetune.Recipe, micro_batches: MicroBatches) -> finetune._Training:
+def in_training(net: Any, recipe: Recipe, micro_batches: MicroBatches) -> finetune._Training:
     return finetune._Training(
         net, recipe, seed=1, device=CPU, micro_batches=micro_batches, group=ALONE, interruption=None
     )

@@ -17,12 +17,13 @@ from jobs.data.tokens import Sample, tokenized
 from jobs.model import lora as model
 from jobs.training import finetune
 from jobs.training.micro_batches import MicroBatches
+from jobs.training.recipe import Recipe
 from orchestrator.contract.evaluation import Hyperparameters
 from tests.fakes.shared_data import shared_data
 
 CPU = torch.device("cpu")
 STEPS, BATCH, LENGTH, SEED = 20, 8, 192, 3
-RECIPE = finetune.Recipe(
+RECIPE = Recipe(
     steps=STEPS,
     batch_size=BATCH,
     micro_batch_size=None,

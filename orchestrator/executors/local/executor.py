@@ -55,16 +55,13 @@ class LocalExecutor(Executor):
         """Start a process for each attempt; see the contract. There is no other host: none is excluded."""
         script = folder / f"{token}.sh"
         text = self.preview(attempts, token, folder, overrides)
-        walltime_min = self._walltime_min(overrides)
+        walltime_min = self.resources.walltime_with(overrides)
         trials_per_job = self.resources.trials_per_job
         payload.write_pickles(attempts, folder, self._entry, walltime_min, trials_per_job)
         script.write_text(text, encoding="utf-8")
         jobs = [self._start(script, token, n) for n in range(payload.job_count(attempts, trials_per_job))]
         self._walltime_s.update(dict.fromkeys(jobs, 60 * walltime_min))
         return payload.of_attempts(jobs, attempts, trials_per_job)
-
-    def _walltime_min(self, overrides: Overrides) -> float:
-        return self.resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
 
     def _start(self, script: Path, token: str, index: int) -> str:
         # Nothing of a job that this master itself may run in.
@@ -142,7 +139,7 @@ class LocalExecutor(Executor):
             "SUBMITIT_LOCAL_NTASKS": "1",
             "SUBMITIT_LOCAL_NODEID": "0",
             "SUBMITIT_LOCAL_JOB_NUM_NODES": "1",
-            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self._walltime_min(overrides))),
+            "SUBMITIT_LOCAL_TIMEOUT_S": str(math.ceil(60 * self.resources.walltime_with(overrides))),
             "SUBMITIT_LOCAL_SIGNAL_DELAY_S": "0",
             "SUBMITIT_STDERR_TO_STDOUT": "",
             "SUBMITIT_LOCAL_WITH_SHELL": "",

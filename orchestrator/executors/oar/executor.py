@@ -14,7 +14,6 @@ from typing import Any
 import psutil
 
 from orchestrator.errors import OrchestratorError, SchedulerError
-from orchestrator.executors import payload
 from orchestrator.executors.base import JobState, Overrides, Resources, State
 from orchestrator.executors.batch import BatchExecutor
 from orchestrator.executors.call import EVALUATE
@@ -37,28 +36,8 @@ class OarExecutor(BatchExecutor):
         oar_script.options(resources)  # refused here rather than at the first submission
         self._successor: dict[str, str] = {}  # job -> the one that OAR submitted in its place
 
-    def submit(
-        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
-    ) -> list[str]:
-        """Submit one array; see the contract."""
-        text = self.preview(attempts, token, folder, overrides)
-        minutes = oar_script.walltime_min(self.resources, overrides)
-        trials_per_job = self.resources.trials_per_job
-        payload.write_pickles(attempts, folder, self._entry, minutes, trials_per_job)
-        jobs = self._oarsub(text, token, folder, payload.job_count(attempts, trials_per_job))
-        return payload.of_attempts(jobs, attempts, trials_per_job)
-
-    def preview(
-        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
-    ) -> str:
-        """The script, with oarsub's options in its head."""
-        return oar_script.script(
-            self.resources,
-            token,
-            folder,
-            payload.job_count(attempts, self.resources.trials_per_job),
-            overrides,
-        )
+    def _array_script(self, token: str, folder: Path, count: int, overrides: Overrides) -> str:
+        return oar_script.script(self.resources, token, folder, count, overrides)
 
     def submit_command(
         self, argv: Sequence[str], token: str, folder: Path, *, walltime_min: float, after: str | None
@@ -67,9 +46,9 @@ class OarExecutor(BatchExecutor):
         text = oar_script.command_script(
             self.resources, argv, token, folder, minutes=walltime_min, after=after
         )
-        return self._oarsub(text, token, folder, 1)[0]
+        return self._submit_array(text, token, folder, 1)[0]
 
-    def _oarsub(self, text: str, token: str, folder: Path, count: int) -> list[str]:
+    def _submit_array(self, text: str, token: str, folder: Path, count: int) -> list[str]:
         script = folder / f"{token}.sh"
         script.write_text(text, encoding="utf-8")
         return oarsub(oar_script.arguments(text, script), count, self._submit_s, passed_on(os.environ))

@@ -82,11 +82,6 @@ def options(resources: Resources) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not False}
 
 
-def walltime_min(resources: Resources, overrides: Overrides) -> float:
-    """Of a submission with these overrides."""
-    return resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
-
-
 def script(resources: Resources, token: str, folder: Path, count: int, overrides: Overrides) -> str:
     """Text of the script that runs `count` jobs as one array, with oarsub's options in its head.
 
@@ -99,7 +94,7 @@ def script(resources: Resources, token: str, folder: Path, count: int, overrides
         'export OAR_ARRAY_ID="$OAR_JOB_ID"',
         payload.link_line(folder, "$((OAR_ARRAY_INDEX - 1))", "${OAR_JOB_ID}"),
     ]
-    asked = {"nodes": resources.hosts, "walltime": _walltime(walltime_min(resources, overrides))}
+    asked = {"nodes": resources.hosts, "walltime": _walltime(resources.walltime_with(overrides))}
     asked |= {"gpu": resources.gpus} if resources.gpus else {"cores": 1}
     more = _more(resources)
     if overrides.exclude:

@@ -16,7 +16,6 @@ import psutil
 
 from orchestrator.contract import Failure
 from orchestrator.errors import OrchestratorError, Refused, SchedulerError
-from orchestrator.executors import payload
 from orchestrator.executors.base import JobState, Overrides, Resources, State
 from orchestrator.executors.batch import BatchExecutor
 from orchestrator.executors.call import EVALUATE
@@ -44,7 +43,7 @@ _LATE_S = 2.0  # for a controller to list a job whose submission it has just rea
 
 
 class SlurmExecutor(BatchExecutor):
-    """See `BatchExecutor`."""
+    """See `BatchExecutor`. The ids of an array are "ARRAY_INDEX"."""
 
     def __init__(self, resources: Resources, entry: str = EVALUATE, **settings: Any) -> None:
         super().__init__(resources, entry, **settings)
@@ -53,29 +52,12 @@ class SlurmExecutor(BatchExecutor):
         self._accounting_again = -math.inf
         self._unanswered = False
 
-    def submit(
-        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
-    ) -> list[str]:
-        """Submit one array; ids are "ARRAY_INDEX"."""
-        text = self.preview(attempts, token, folder, overrides)
-        minutes = slurm_script.walltime_min(self.resources, overrides)
-        trials_per_job = self.resources.trials_per_job
-        payload.write_pickles(attempts, folder, self._entry, minutes, trials_per_job)
-        array = self._sbatch(text, token, folder)
-        jobs = [f"{array}_{index}" for index in range(payload.job_count(attempts, trials_per_job))]
-        return payload.of_attempts(jobs, attempts, trials_per_job)
+    def _array_script(self, token: str, folder: Path, count: int, overrides: Overrides) -> str:
+        return slurm_script.script(self.resources, token, folder, count, overrides)
 
-    def preview(
-        self, attempts: Sequence[Path], token: str, folder: Path, overrides: Overrides = Overrides()
-    ) -> str:
-        """The batch script."""
-        return slurm_script.script(
-            self.resources,
-            token,
-            folder,
-            payload.job_count(attempts, self.resources.trials_per_job),
-            overrides,
-        )
+    def _submit_array(self, text: str, token: str, folder: Path, count: int) -> list[str]:
+        array = self._sbatch(text, token, folder)
+        return [f"{array}_{index}" for index in range(count)]
 
     def submit_command(
         self, argv: Sequence[str], token: str, folder: Path, *, walltime_min: float, after: str | None

@@ -82,7 +82,7 @@ def script(resources: Resources, token: str, folder: Path, count: int, overrides
     writer = _Writer(folder, max_num_timeout=0)
     writer.update_parameters(
         job_name=token,
-        time=max(1, math.ceil(walltime_min(resources, overrides))),
+        time=max(1, math.ceil(resources.walltime_with(overrides))),
         nodes=resources.hosts,
         array_parallelism=count,
         wckey=None,  # submitit's default is refused where such keys are checked
@@ -91,11 +91,6 @@ def script(resources: Resources, token: str, folder: Path, count: int, overrides
         additional_parameters={**gpus, **sbatch, "chdir": str(folder)},
     )
     return writer.text(count, keep_signal="signal" in sbatch)
-
-
-def walltime_min(resources: Resources, overrides: Overrides) -> float:
-    """Of a submission with these overrides."""
-    return resources.walltime_min if overrides.walltime_min is None else overrides.walltime_min
 
 
 def command_script(
