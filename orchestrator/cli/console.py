@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -20,7 +21,16 @@ from orchestrator.errors import InputError, OrchestratorError
 if TYPE_CHECKING:
     from orchestrator.record import RunDirectory
 
-out = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+class Output(Console):
+    """A console that leaves it to the command what follows when the reader of a pipe has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error: rich would end the process, and with it a master."""
+        raise BrokenPipeError
+
+
+out = Output(soft_wrap=not sys.stdout.isatty(), highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -45,6 +55,9 @@ class Commands(TyperGroup):
         except OrchestratorError as error:
             err.print(str(error), markup=False)
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            mute()
+            raise typer.Exit(1) from None
         except OSError as error:  # a run of somebody else's, a filesystem that is away
             err.print(f"{error.filename or 'a file'}: {error.strerror or error}", markup=False)
             raise typer.Exit(1) from None
@@ -93,9 +106,25 @@ def find_run(name: str, runs: Path) -> RunDirectory:
     return RunDirectory.find(name, runs)
 
 
+def tell(text: RenderableType) -> None:
+    """Print what is told on the way; if nobody can be told any more, a study goes on all the same."""
+    try:
+        out.print(text, markup=False)
+        out.file.flush()
+    except OSError:  # a pipe whose reader has gone, a log on a full disk
+        mute()
+
+
 def say(line: str) -> None:
-    """Print a line with the time of day."""
-    out.print(f"{datetime.now().astimezone():%H:%M:%S} {line}", markup=False)
+    """`tell` a line with the time of day."""
+    tell(f"{datetime.now().astimezone():%H:%M:%S} {line}")
+
+
+def mute() -> None:
+    """Write to nobody from now on."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def print_json(value: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.cli import INTERRUPTED
-from orchestrator.cli.console import err, out, say
+from orchestrator.cli.console import err, say, tell
 from orchestrator.errors import Held, InputError
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def go(
     control.end_chain(run, take_over=take_over)
     if detach:
         if (message := control.why_over(run)) is not None:
-            out.print(message, markup=False)
+            tell(message)
             return
         pid = control.detach(run, take_over=take_over, as_launched=as_launched)
-        out.print(f"master runs detached (pid {pid}); log: {run.log}", markup=False)
-        out.print(f"follow it with: orchestrator watch {run.path}", markup=False)
+        tell(f"master runs detached (pid {pid}); log: {run.log}")
+        tell(f"follow it with: orchestrator watch {run.path}")
         return
     from orchestrator.record import MasterLock
 
@@ -67,10 +67,10 @@ def go_as_job(run: RunDirectory, *, take_over: bool = False, as_launched: bool =
 
     job = control.submit_master(run, take_over=take_over, as_launched=as_launched)
     if job is None:
-        out.print(control.why_over(run), markup=False)
+        tell(control.why_over(run) or "")
         return
-    out.print(f"the master is job {job}, and the next one follows it; log: {run.log}", markup=False)
-    out.print(f"follow it with: orchestrator watch {run.path}", markup=False)
+    tell(f"the master is job {job}, and the next one follows it; log: {run.log}")
+    tell(f"follow it with: orchestrator watch {run.path}")
 
 
 def look_once(
@@ -92,7 +92,7 @@ def look_once(
     before = look(run)
     if before.history.ended is not None:
         if verbose:
-            out.print(before.history.ended.message, markup=False)
+            tell(before.history.ended.message)
         return
     from orchestrator.record import MasterLock
 
@@ -109,7 +109,7 @@ def look_once(
     except Held as held:
         if not held.at_work:
             raise
-        out.print(f"nothing done: {held}", markup=False)
+        tell(f"nothing done: {held}")
         return
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -121,7 +121,7 @@ def look_once(
     if line or verbose:
         say(line or f"{before.history.created.study}: nothing new")
     if why is not None:
-        out.print(f"report: {close_with_report(run, quiet=True)}", markup=False)
+        tell(f"report: {close_with_report(run, quiet=True)}")
 
 
 def _silence(_: str) -> None: ...
@@ -135,8 +135,6 @@ def close_with_report(run: RunDirectory, *, quiet: bool) -> Path:
     summary = look(run)
     path = write_report(run, summary)
     if not quiet:
-        out.print(trials_view(run, summary))
-        out.print()
-        out.print(status_view(run, summary))
-        out.print(f"report: {path}", markup=False)
+        for part in (trials_view(run, summary), "", status_view(run, summary), f"report: {path}"):
+            tell(part)
     return path

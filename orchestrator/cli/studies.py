@@ -19,6 +19,7 @@ from orchestrator.cli.console import (
     out,
     print_json,
     say,
+    tell,
     two_columns,
 )
 from orchestrator.cli.master import go, go_as_job, look_once, only_one_of
@@ -134,13 +135,13 @@ def launch(
     launched = launched_study(spec, cluster, profile_path, inputs)
     run = launched.run
     for line in (*lines, f"run directory: {run.path}", *launched.lines):
-        out.print(line, markup=False)
+        tell(line)
     if as_job:
         go_as_job(run)
     elif tick:
         look_once(run, verbose=True, launched=launched)
-        out.print("go on from cron, in one line of `crontab -e`:", markup=False)
-        out.print(control.crontab_line(run), markup=False)
+        tell("go on from cron, in one line of `crontab -e`:")
+        tell(control.crontab_line(run))
     else:
         go(run, detach=detach, launched=launched)
 
