@@ -155,4 +155,5 @@ def failure_of(said: str) -> Failure:
         return Failure.OUT_OF_MEMORY
     if names_host_fault(said):
         return Failure.HOST_FAULT
-    return Failure.DISK_FULL if os.strerror(errno.ENOSPC) in said else Failure.PROGRAM_ERROR
+    full = any(os.strerror(number) in said for number in _FULL)
+    return Failure.DISK_FULL if full else Failure.PROGRAM_ERROR

@@ -7,7 +7,7 @@ import errno
 import pytest
 import torch
 
-from jobs.attempt.failure import EvaluationFailed, classified
+from jobs.attempt.failure import EvaluationFailed, classified, failure_of
 from jobs.data.mixture import mixed
 from orchestrator.contract import Failure
 from orchestrator.errors import InputError
@@ -78,3 +78,17 @@ def test_a_long_story_is_cut_to_one_line() -> None:
     message = classified(RuntimeError("first\nsecond " + "x" * 9999))[1]
     assert message.startswith("RuntimeError: first second")
     assert len(message) == 2000
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        ("cp: error writing 'x': No space left on device", Failure.DISK_FULL),
+        ("OSError: [Errno 122] Disk quota exceeded: '/home/x'", Failure.DISK_FULL),
+        ("torch.OutOfMemoryError: CUDA out of memory", Failure.OUT_OF_MEMORY),
+        ("NVLink error", Failure.HOST_FAULT),
+        ("quota of patience exceeded", Failure.PROGRAM_ERROR),
+    ],
+)
+def test_the_last_words_of_a_program_have_their_class(said: str, failure: Failure) -> None:
+    assert failure_of(said) is failure

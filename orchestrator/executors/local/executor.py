@@ -23,6 +23,8 @@ from orchestrator.executors.base import Executor, JobState, Overrides, Resources
 from orchestrator.executors.call import EVALUATE
 from orchestrator.executors.local import processes
 from orchestrator.executors.local.devices import free_devices
+from orchestrator.executors.oar import variables as oar
+from orchestrator.executors.slurm import variables as slurm
 
 _TOKEN, _INDEX = "ORCHESTRATOR_TOKEN", "ORCHESTRATOR_INDEX"
 _PATIENCE_S = 5.0  # from SIGTERM to SIGKILL
@@ -65,7 +67,8 @@ class LocalExecutor(Executor):
 
     def _start(self, script: Path, token: str, index: int) -> str:
         # Nothing of a job that this master itself may run in.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SUBMITIT_", processes.JOB))}
+        inherited = oar.passed_on(slurm.passed_on(os.environ))
+        environment = {k: v for k, v in inherited.items() if not k.startswith(processes.JOB)}
         environment |= {_TOKEN: token, _INDEX: str(index)}
         others = [environment for _, environment in processes.leaders(_TOKEN)]
         environment["CUDA_VISIBLE_DEVICES"] = free_devices(self.resources.gpus, others)

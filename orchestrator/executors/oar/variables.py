@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.executors.launchers import without_launchers
+
 _PREFIXES = ("OAR", "SUBMITIT_")
 
 
@@ -13,4 +15,5 @@ def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     They are set where a master runs inside a job: OAR_JOB_KEY_FILE would give every job that job's key.
     Which cluster is asked, OAR's commands know by themselves.
     """
-    return {k: v for k, v in environment.items() if not k.startswith(_PREFIXES)}
+    mine = without_launchers(environment)
+    return {k: v for k, v in mine.items() if not k.startswith(_PREFIXES)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.executors.launchers import without_launchers
+
 CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")  # which cluster is asked
 CHARGE = {name: f"SBATCH_{name.upper()}" for name in ("account", "partition", "qos")}  # option -> variable
 _PREFIXES = (
@@ -20,4 +22,5 @@ def passed_on(environment: Mapping[str, str], options: Iterable[str] = ()) -> di
     unless one of the profile's `options` does.
     """
     kept = {*CLUSTER, *(variable for name, variable in CHARGE.items() if name not in set(options))}
-    return {k: v for k, v in environment.items() if k in kept or not k.startswith(_PREFIXES)}
+    mine = without_launchers(environment)  # sbatch hands the environment on to the job
+    return {k: v for k, v in mine.items() if k in kept or not k.startswith(_PREFIXES)}
