@@ -117,8 +117,8 @@ def _run(assignment: Assignment, directory: Path, started_at: float) -> None:
         try:
             attempt.reserve(directory)
             measured = measure(assignment, directory, stages)
-            check_complete(assignment, measured.metrics)
-            found = result(measured)
+            notes = dict.fromkeys([*measured.notes, *check_complete(assignment, measured.metrics)])
+            found = result(measured, message=one_line("; ".join(notes)))
         except BaseException as error:  # noqa: BLE001 - a failure is a result, whatever it is
             if not isinstance(error, Interrupted):
                 traceback.print_exc()
@@ -168,8 +168,8 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
     if isinstance(evaluation, CommandEvaluation):
         with stages.stage("command"):
             if evaluation.processes == "gpu":
-                return Measured(command.run_processes(evaluation, assignment, directory, stages.interruption))
-            return Measured(command.run(evaluation.command, assignment, directory))
+                return command.run_processes(evaluation, assignment, directory, stages.interruption)
+            return command.run(evaluation.command, assignment, directory)
     from jobs.evaluations import litgpt_worker  # only this kind needs it
 
     if (shape := litgpt_worker.shape(assignment)) != (1, 1):
@@ -179,20 +179,22 @@ def measure(assignment: Assignment, directory: Path, stages: Stages) -> Measured
     return litgpt.measure(evaluation, assignment, directory, stages)
 
 
-def check_complete(assignment: Assignment, metrics: Mapping[str, Metric]) -> None:
-    """Check that an evaluation gave the metrics that it has to give.
+def check_complete(assignment: Assignment, metrics: Mapping[str, Metric]) -> list[str]:
+    """Check that an evaluation gave the objective; return notes of the reported metrics that it did not give.
 
     Raises:
-        EvaluationFailed: a metric is not finite, or one that the study asks for is missing.
+        EvaluationFailed: a metric is not finite, or the objective is missing.
     """
     check_finite(metrics)
     # An empty configuration stands for the untouched base model, which has no training metrics.
-    asked = (name for name in assignment.metrics if assignment.configuration or not name.startswith("train_"))
-    if absent := [name for name in asked if name not in metrics]:
-        given = ", ".join(metrics) or "none"
+    asked = [name for name in assignment.metrics if assignment.configuration or not name.startswith("train_")]
+    absent = [name for name in asked if name not in metrics]
+    given = ", ".join(metrics) or "none"
+    if assignment.objective in absent:
         raise EvaluationFailed(
-            Failure.BAD_RESULT, f"the evaluation gave no metric {', '.join(absent)}: it gave {given}"
+            Failure.BAD_RESULT, f"the evaluation gave no metric {absent[0]}: it gave {given}"
         )
+    return [f"no metric {name}" for name in absent]
 
 
 def _versions(kind: str) -> dict[str, str]:

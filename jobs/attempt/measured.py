@@ -26,9 +26,11 @@ class Measured:
         device: what it ran on, as text.
         versions: what else identifies it, beside the packages: digests of its inputs and of its adapter.
         peak_memory_bytes: most memory that one of its processes used; None: it was this process alone.
+        notes: what people are to know of it, a line each: metrics that were left out, and why.
     """
 
     metrics: dict[str, Metric]
     device: str = "cpu"
     versions: dict[str, str] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
+    notes: tuple[str, ...] = ()

@@ -25,11 +25,11 @@ from typing import IO, Any
 from jobs.attempt import directory as attempt
 from jobs.attempt.failure import (
     EvaluationFailed,
-    check_finite,
     diverged,
     failure_of,
 )
 from jobs.attempt.interruption import Interruption
+from jobs.attempt.measured import Measured
 from jobs.processes import launch
 from jobs.processes.launch import Call
 from orchestrator.contract import Assignment, CommandEvaluation, Failure, Metric, publish
@@ -56,7 +56,7 @@ def prepared(command: tuple[str, ...], assignment: Assignment, directory: Path) 
     return Call(copy, [*command, str(configuration), str(output)], variables, output)
 
 
-def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> dict[str, Metric]:
+def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> Measured:
     """Run the command in its own process group and read its metrics.
 
     Raises:
@@ -90,14 +90,17 @@ def run(command: tuple[str, ...], assignment: Assignment, directory: Path) -> di
     reader.join(timeout=2.0)
     if code:
         raise _failed(command[0], code, list(last))
-    return read_metrics(call.output)
+    return read_metrics(call.output, assignment.objective)
 
 
-def read_metrics(path: Path) -> dict[str, Metric]:
-    """The metrics that a command wrote to the file `path`, by name.
+def read_metrics(path: Path, objective: str | None) -> Measured:
+    """Read the metrics that a command wrote to the file `path`.
+
+    A configuration is judged by its objective alone: any other metric that is malformed or not finite is
+    left out, with a note.
 
     Raises:
-        EvaluationFailed: there is no file, it is malformed, or a number in it is not finite.
+        EvaluationFailed: there is no file, it is malformed, or it has no finite objective.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -107,7 +110,18 @@ def read_metrics(path: Path) -> dict[str, Metric]:
         raise _bad(path, f"is no JSON ({error})") from error
     if not isinstance(content, dict) or not content:
         raise _bad(path, f'holds {_excerpt(content)}, not an object of metrics as {{"loss": 0.5}}')
-    return {name: _metric(path, name, value) for name, value in content.items()}
+    metrics, notes = dict[str, Metric](), list[str]()
+    for name, value in content.items():
+        try:
+            metrics[name] = _metric(path, name, value)
+        except EvaluationFailed as odd:
+            if objective in (name, None):
+                raise
+            notes.append(f"left out: {odd}")
+    if objective is not None and objective not in metrics:
+        said = "; ".join([f"has no metric {objective!r}: it has {', '.join(metrics) or 'none'}", *notes])
+        raise _bad(path, said)
+    return Measured(metrics, notes=tuple(notes))
 
 
 def _metric(path: Path, name: str, value: Any) -> Metric:
@@ -133,13 +147,12 @@ def _metric(path: Path, name: str, value: Any) -> Metric:
             )
         if isinstance(number, int) and abs(number) > sys.float_info.max:
             raise _bad(path, f"{name!r}: {key} is larger than any number a metric can be")
-        if not math.isfinite(number):
+        if not math.isfinite(number) and key == "value":
             raise diverged(f"metric {name}: {key} is {number} in {path}: this configuration has no score")
-        if key != "value" and number < 0:
+        if number < 0 and key != "value":
             raise _bad(path, f"{name!r}: {key} is {number}, and cannot be negative")
-    metric = Metric(**fields)
-    check_finite({name: metric})
-    return metric
+    # An error that is no number is one that the program could not tell.
+    return Metric(**{key: n for key, n in fields.items() if n is not None and math.isfinite(n)})
 
 
 def _failed(program: str, code: int, last: list[str]) -> EvaluationFailed:
@@ -181,7 +194,7 @@ def _copy(source: IO[bytes], last: deque[str]) -> None:
 
 def run_processes(
     evaluation: CommandEvaluation, assignment: Assignment, directory: Path, interruption: Interruption
-) -> dict[str, Metric]:
+) -> Measured:
     """Run the command as one process per GPU on every host, and read the metrics that rank 0 writes.
 
     Raises:
@@ -192,4 +205,4 @@ def run_processes(
     shape = assignment.hosts, max(1, assignment.gpus)
     if (end := launch.run_all(call, shape, directory, interruption, evaluation.grace_s)) is not None:
         raise launch.why(f"command {evaluation.command[0]!r}", end)
-    return read_metrics(call.output)
+    return read_metrics(call.output, assignment.objective)

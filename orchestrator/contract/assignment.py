@@ -33,10 +33,15 @@ class Assignment(Record):
     configuration: Configuration
     seed: int
     evaluation: dict[str, Any]  # the `[evaluation]` section, validated, paths absolute
-    metrics: tuple[str, ...]  # what the result must hold: the objective and the reported ones
+    metrics: tuple[str, ...]  # the objective, which the result must hold; then the reported ones
     cache: str  # the shared cache that `prepare` filled
     walltime_min: float | None = None
     hosts: int = 1
     gpus: int = 0  # per host
     checkpoint: str | None = None  # directory that all attempts of the trial share; None: `checkpoint` here
     goes_on_from: str | None = None  # an adapter of another study that was trained less, with this seed
+
+    @property
+    def objective(self) -> str | None:
+        """The metric that the configuration is judged by; None if none is searched."""
+        return self.metrics[0] if self.metrics else None

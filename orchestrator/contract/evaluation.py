@@ -185,7 +185,8 @@ class LitGPTEvaluation(Section):
 class CommandEvaluation(Section):
     """Any program, run as `command… CONFIGURATION.json OUTPUT.json` in the attempt's directory.
 
-    It writes a JSON object of metrics to the output path: a number each, or {"value", "stderr", "n"}.
+    It writes a JSON object of metrics to the output path: a number each, or {"value", "stderr", "n"}. It is
+    judged by the study's objective; another metric that is no number is left out.
     The trial's number and seed are in the environment as ORCHESTRATOR_TRIAL and ORCHESTRATOR_SEED, and as
     ORCHESTRATOR_CHECKPOINT a directory that all attempts at the trial share.
     """
