@@ -141,7 +141,7 @@ def test_an_algorithm_that_cannot_search_so_is_refused_before_there_is_a_run(tmp
     for command in ("check", "launch"):
         refused = orchestrator(command, path, "--profile", tmp_path / "profile.toml", cwd=tmp_path)
         assert refused.returncode == 2
-        assert refused.stderr.startswith(f"{path}:6: algorithm: grid: the choices alone have 4 combinations")
+        assert refused.stderr.startswith(f"{path}:5: algorithm: grid: the choices alone have 4 combinations")
     assert not (tmp_path / "runs").exists()
 
 

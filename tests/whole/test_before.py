@@ -23,6 +23,7 @@ def root(tmp_path: Path) -> Path:
     """The shared directory as the version before left it, its paths those of this place."""
     root = tmp_path / "shared"
     shutil.copytree(BEFORE, root)
+    (root / "studies").rename(root / "runs")  # a checkout has no folder of that name
     for path in root.rglob("*"):
         if path.is_file() and path.suffix != ".pkl":
             path.write_text(path.read_text(encoding="utf-8").replace("@ROOT@", str(root)), encoding="utf-8")
