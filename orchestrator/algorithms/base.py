@@ -92,7 +92,11 @@ class Algorithm(ABC):
 
     @abstractmethod
     def load(self, state: dict[str, Any]) -> None:
-        """Continue from what `dump` of an algorithm with the same arguments returned."""
+        """Continue from what `dump` of an algorithm with the same arguments returned.
+
+        Raises:
+            ValueError: it is the state of another search, or of one over other parameters.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,10 +59,14 @@ class Planned(Algorithm):
         """Keep scores from elsewhere, for subclasses that have a model."""
         if self._asked:
             raise ValueError("learn before the first ask: what follows may depend on it")
+        new = []
         for one in known:
             self._check(one.point)
-            _check_score(one.score, one.stderr, f"point {one.point}")
-        self._known += known
+            score, stderr = _score(one.score, one.stderr, f"point {one.point}")
+            if score is None:
+                raise ValueError(f"point {one.point}: None is no score: leave out what failed elsewhere")
+            new.append(KnownScore(one.point, score, stderr))
+        self._known += new
 
     def _check(self, point: Point) -> None:
         if len(point) != self.space.dimension or not all(0 <= x <= 1 for x in point):
@@ -103,17 +107,19 @@ class Planned(Algorithm):
 
     def tell(self, observations: Sequence[Observation]) -> None:
         """Keep observations by their suggestion's id."""
-        ids = set()
-        for observation in observations:
-            if not 0 <= observation.id < self._asked or observation.id in self._told or observation.id in ids:
-                raise ValueError(f"suggestion {observation.id} is not pending")
-            ids.add(observation.id)
-            _check_score(observation.score, observation.stderr, f"suggestion {observation.id}")
-        self._told.update((observation.id, observation) for observation in observations)
+        new: dict[int, Observation] = {}
+        for one in observations:
+            if not 0 <= one.id < self._asked or one.id in self._told or one.id in new:
+                raise ValueError(f"suggestion {one.id} is not pending")
+            score, stderr = _score(one.score, one.stderr, f"suggestion {one.id}")
+            new[one.id] = Observation(one.id, score, stderr)
+        self._told.update(new)
 
     def dump(self) -> dict[str, Any]:
         """Return points, notes, observations and what `_state` gives, as JSON values."""
         return {
+            "search": type(self).__name__,
+            "axes": list(self.space.names),
             "points": [list(point) for point in self._points],
             "notes": [self._notes[i] for i in range(self._asked, len(self._points))],
             "told": [[o.id, o.score, o.stderr] for _, o in sorted(self._told.items())],
@@ -124,6 +130,11 @@ class Planned(Algorithm):
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from what `dump` returned."""
+        mine = type(self).__name__, list(self.space.names)
+        theirs = state.get("search", mine[0]), state.get("axes", mine[1])  # earlier versions do not say
+        if theirs != mine:
+            said, here = (f"{search} over {', '.join(axes)}" for search, axes in (theirs, mine))
+            raise ValueError(f"this is the state of {said}; here is {here}")
         self._points = [tuple(point) for point in state["points"]]
         self._asked = len(self._points) - len(state["notes"])
         self._notes = {self._asked + i: note for i, note in enumerate(state["notes"])}
@@ -133,9 +144,21 @@ class Planned(Algorithm):
         self._restore(state)
 
 
-def _check_score(score: float | None, stderr: float | None, what: str) -> None:
+def _score(score: object, stderr: object, what: str) -> tuple[float | None, float | None]:
+    """A score and its standard error as floats, whatever library they come from.
+
+    Raises:
+        ValueError: one of them is no number, or not finite, or the error is negative.
+    """
+    numbers = []
     for value in (score, stderr):
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"{what}: {value} is no score; a failure has None")
-    if stderr is not None and stderr < 0:
+        try:
+            number = None if value is None else float(value)  # type: ignore[arg-type] # what is none, says so
+        except (TypeError, ValueError, RuntimeError):  # several elements of an array or a tensor
+            number = math.nan
+        if isinstance(value, str | bytes) or (number is not None and not math.isfinite(number)):
+            raise ValueError(f"{what}: {value!r} is no score; a failure has None")
+        numbers.append(number)
+    if numbers[1] is not None and numbers[1] < 0:
         raise ValueError(f"{what}: stderr = {stderr} is negative")
+    return numbers[0], numbers[1]

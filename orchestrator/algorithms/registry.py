@@ -137,7 +137,7 @@ def create(
         raise InputError(
             f"{name} needs {missing.name}, which is not installed: pip install 'orchestrator[{entry.extra}]'"
         ) from missing
-    every = entry.options.model_validate(options).model_dump()
+    every = entry.options.model_validate(_plain(options)).model_dump()
     algorithm = build(space, seed=seed, budget=budget, capacity=capacity, **every)
     assert isinstance(algorithm, Algorithm)
     return algorithm
@@ -149,10 +149,15 @@ def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
     if entry is None:
         return [f"no algorithm {name!r}{near(name, ALGORITHMS)}"]
     try:
-        entry.options.model_validate(dict(options))
+        entry.options.model_validate(_plain(options))
     except ValidationError as error:
         return [_line(entry, problem["type"], problem) for problem in error.errors()]
     return []
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with the scalars of numpy and torch as Python's own."""
+    return {k: v.item() if getattr(v, "ndim", None) == 0 else v for k, v in options.items()}
 
 
 def _line(entry: Entry, kind: str, problem: Mapping[str, Any]) -> str:

@@ -18,6 +18,9 @@ Conditions = tuple[
 When = Mapping[str, Value | Sequence[Value]] | Conditions
 
 
+_WHOLE = 2**53  # up to here float64 has every whole number
+
+
 @dataclass(frozen=True, slots=True)
 class Float:
     """A real number in [low, high].
@@ -82,6 +85,8 @@ class Int:
         numbers = [number for number in (self.low, self.high, self.default) if number is not None]
         if any(number != int(number) for number in numbers):
             raise ValueError(f"int takes whole numbers, got {numbers}")
+        if beyond := [number for number in numbers if abs(number) > _WHOLE]:
+            raise ValueError(f"{beyond[0]}: whole numbers beyond 2^53 are not told apart: give a scale of it")
 
     @property
     def cardinality(self) -> int:
@@ -188,6 +193,8 @@ def _check_range(low: float, high: float, log: bool, default: float | None, *, l
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"low = {low} and high = {high} must be finite")
+    if not math.isfinite(high - low):
+        raise ValueError(f"from {low:g} to {high:g} is farther than any number can say: narrow the range")
     if low >= high:
         raise ValueError(f"low = {low:g} must be less than high = {high:g}; for one value give `value = …`")
     if log and low <= least:

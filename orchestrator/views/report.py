@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from orchestrator.record import RunDirectory, Summary, Trial
 from orchestrator.record.summary import configuration_text, duration_s, outcome, seconds_text, value_text
 from orchestrator.views.figure import draw_progress
 
-_COLUMNS = {"trial", "ask", "outcome", "shares", "seconds", "host", "device", "message"}
+_COLUMNS = {"trial", "ask", "outcome", "shares", "seconds", "started", "ended", "host", "device", "message"}
 
 
 def write_report(run: RunDirectory, summary: Summary) -> Path:
@@ -41,10 +44,16 @@ def _table(summary: Summary) -> pd.DataFrame:
                 row[column] = metric.value
                 row[f"{column}_stderr"] = metric.stderr
             row["seconds"] = duration_s(evaluation) if trial.same_as is None else 0.0
+            row["started"], row["ended"] = _moment(evaluation.started_at), _moment(evaluation.ended_at)
             row["host"], row["device"] = evaluation.host, evaluation.device
             row["message"] = evaluation.message
         rows.append(row)
     return pd.DataFrame(rows, dtype=object)  # a whole number stays one beside an empty cell
+
+
+def _moment(at: float | None) -> str | None:
+    """A moment as ISO 8601 has it, with the zone of this host; None if it is not known."""
+    return None if at is None else datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
 
 
 def _column(name: str, kind: str) -> str:
@@ -79,7 +88,7 @@ def _markdown(summary: Summary) -> str:
         ]
         lines += [
             "```toml",
-            *[f"{name} = {_toml(value)}" for name, value in best.configuration.items()],
+            *[f"{_toml_key(name)} = {_toml(value)}" for name, value in best.configuration.items()],
             "```",
             "",
         ]
@@ -88,8 +97,8 @@ def _markdown(summary: Summary) -> str:
             lines += [f"Base model, untouched: {summary.metric} {value_text(summary.objective(base))}.", ""]
     lines += ["![objective by evaluation](progress.png)", "", "## Trials", ""]
     titles = ["trial", "configuration", summary.metric, *summary.reported, "outcome", "time"]
-    lines += [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
-    lines += [f"| {' | '.join(_row(summary, trial))} |" for trial in history.trials]
+    lines += [_table_row(titles), "|" + "---|" * len(titles)]
+    lines += [_table_row(_row(summary, trial)) for trial in history.trials]
     failures = [(t, e) for t in history.trials if t.same_as is None and (e := t.evaluation) and e.failure]
     if failures:
         lines += ["", "## Failures", ""]
@@ -125,6 +134,16 @@ def _row(summary: Summary, trial: Trial) -> list[str]:
     word = outcome(summary, trial) if trial.same_as is None else f"shared with {trial.same_as}"
     time_ = seconds_text(duration_s(evaluation)) if evaluation and trial.same_as is None else ""
     return [f"{mark}{trial.number}", configuration_text(trial), *values, word, time_]
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table, in which a bar or a line end is no end of a cell."""
+    return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
+
+
+def _toml_key(name: str) -> str:
+    """`name` as a key; one that is not bare is quoted."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _toml(value: object) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 import warnings
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from orchestrator.contract.assignment import Configuration
 from orchestrator.record import RunDirectory
 from orchestrator.views import write_report
-from tests.fakes.builders import Story, whole_story
+from tests.fakes.builders import NOON, Story, whole_story
 
 
 def report_of(story: Story, directory: Path) -> str:
@@ -135,3 +137,28 @@ def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
         "report.md",
         "trials.csv",
     ]
+
+
+def test_the_best_block_is_toml_and_the_table_markdown_whatever_names_and_values_hold(tmp_path: Path) -> None:
+    odd: dict[str, bool | int | float | str] = {
+        "lora.rank": 8,
+        "größe": 0.5,
+        'a "quoted" one': True,
+        "plain-name_1": 1e-05,
+        "text": 'a | b\\c "d"\ne\tf',
+    }
+    story = Story().ask(odd, {"x": 1}).submit((0, 1), (1, 1)).score(0, 1.5).fail(1, "killed", "a|b")
+    text = report_of(story, tmp_path)
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert tomllib.loads(block) == odd
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_the_table_says_when_a_trial_ran_and_in_which_zone(tmp_path: Path) -> None:
+    run = whole_story().write(tmp_path)
+    write_report(run, whole_story().summary)
+    row = rows_of(run)[5]
+    began, ended = (datetime.fromisoformat(row[name]) for name in ("started", "ended"))
+    assert began.tzinfo is not None
+    assert (began.timestamp(), (ended - began).total_seconds()) == (NOON, 120)
