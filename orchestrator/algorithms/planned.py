@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.algorithms.base import Algorithm, KnownScore, Observation, Suggestion
@@ -162,3 +162,8 @@ def _score(score: object, stderr: object, what: str) -> tuple[float | None, floa
     if numbers[1] is not None and numbers[1] < 0:
         raise ValueError(f"{what}: stderr = {stderr} is negative")
     return numbers[0], numbers[1]
+
+
+def waiting(state: Mapping[str, Any]) -> int:
+    """Return how many suggestions a search, written down as `state`, has planned and not handed out."""
+    return len(state["notes"])

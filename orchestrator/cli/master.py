@@ -61,6 +61,24 @@ def go(
     close_with_report(run, quiet=False)
 
 
+def grow(
+    run: RunDirectory,
+    evaluations: int | None,
+    gpu_hours: float | None,
+    *,
+    take_over: bool,
+    as_launched: bool,
+) -> None:
+    """Record a larger budget: that of the options, else that of the study file, unless `as_launched`."""
+    from orchestrator.contract.objective import Budget
+    from orchestrator.master.extension import extend, extend_as_edited
+
+    if evaluations is not None or gpu_hours is not None:
+        extend(run, Budget(evaluations=evaluations, gpu_hours=gpu_hours), take_over=take_over)
+    elif not as_launched:
+        extend_as_edited(run, take_over=take_over)
+
+
 def go_as_job(run: RunDirectory, *, take_over: bool = False, as_launched: bool = False) -> None:
     """Submit the master, and leave it to itself."""
     from orchestrator.master import control

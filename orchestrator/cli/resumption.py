@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, find_run, out, say
-from orchestrator.cli.master import close_with_report, go, go_as_job, look_once, only_one_of
+from orchestrator.cli.master import close_with_report, go, go_as_job, grow, look_once, only_one_of
 
 AsLaunched = Annotated[bool, typer.Option(help="Go on although the study's file says something else by now.")]
 
@@ -23,11 +23,22 @@ def resume(
     as_job: AsJob = False,
     take_over: TakeOver = False,
     as_launched: AsLaunched = False,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Spend so many evaluations in all from now on.", show_default=False),
+    ] = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option(min=0, help="Spend so many GPU-hours in all.", show_default=False)
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Go on with a study whose master ended, whatever ended it."""
+    """Go on with a study whose master ended, whatever ended it; with a larger budget, if you give one.
+
+    A larger [budget] in the file that it was launched from does the same.
+    """
     only_one_of(detach=detach, as_job=as_job)
     directory = find_run(run, runs)
+    grow(directory, evaluations, gpu_hours, take_over=take_over, as_launched=as_launched)
     if as_job:
         go_as_job(directory, take_over=take_over, as_launched=as_launched)
     else:

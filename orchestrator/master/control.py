@@ -18,9 +18,10 @@ from typing import Any
 from orchestrator.config import StudySpec
 from orchestrator.contract import publish
 from orchestrator.contract.assignment import Configuration
-from orchestrator.errors import InputError, OrchestratorError, SchedulerError, StudyStopped
+from orchestrator.errors import Held, InputError, OrchestratorError, SchedulerError, StudyStopped
 from orchestrator.executors.slurm import variables as slurm
 from orchestrator.master.chain import open_chain, waits
+from orchestrator.master.extension import make_room
 from orchestrator.master.launch import drive, launched_study
 from orchestrator.preflight import read_checked_profile
 from orchestrator.record import MasterLock, RunDirectory, look, requests
@@ -86,7 +87,7 @@ def cancel(run: RunDirectory, say: Callable[[str], None], *, take_over: bool = F
 
 
 def enqueue(run: RunDirectory, words: Sequence[str]) -> tuple[Configuration, StudySpec]:
-    """Have a configuration tried, as soon as a master looks.
+    """Have a configuration tried, as soon as a master looks; after the end, by an evaluation of its own.
 
     Args:
         run: the study's directory.
@@ -96,19 +97,28 @@ def enqueue(run: RunDirectory, words: Sequence[str]) -> tuple[Configuration, Stu
         The whole configuration, and the study.
 
     Raises:
-        InputError: every mistake of the words; or the study tries nothing more.
+        InputError: every mistake of the words; or a master runs that has asked for its last evaluations.
     """
     spec = launched_study(run, look(run).history, check_original=False)
     configuration = requests.parsed(words, spec.space)
     request = requests.put(run, configuration)
-    # Looked at after the request is there: a study that ends meanwhile has taken it up, or refuses it here.
+    # Looked at after the request is there: a study that ends meanwhile has taken it up, or goes on for it.
     history = look(run).history
-    why = history.ended.message if history.ended is not None and history.ended.is_done else None
-    if why is None and len(history.spent) >= spec.most_evaluations:
-        why = f"all of its {spec.most_evaluations} evaluations are asked for"
-    if why is not None and request.name not in history.requests:
-        request.unlink(missing_ok=True)
-        raise InputError(f"{run.path}: {why}: nothing more will be tried; launch another study")
+    if request.name in history.requests:
+        return configuration, spec
+    wanted = len(history.spent) + sum(one.name not in history.requests for one in requests.waiting(run))
+    is_over = history.ended is not None and history.ended.is_done
+    most = history.budget.evaluations
+    if is_over or (most is not None and wanted > most):
+        try:
+            make_room(run, max(wanted, most or 0))
+        except Held as held:
+            request.unlink(missing_ok=True)
+            what = f"all of its {most} evaluations are asked for: when they are done, ask again"
+            raise InputError(f"{run.path}: {what}") from held
+        except InputError:
+            request.unlink(missing_ok=True)
+            raise
     return configuration, spec
 
 

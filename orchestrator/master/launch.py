@@ -7,10 +7,9 @@ import secrets
 import shutil
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from orchestrator.algorithms import Algorithm
 from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.config.profile import resources
 from orchestrator.errors import InputError
+from orchestrator.master.extension import without_budget
 from orchestrator.master.lazy import LazyAlgorithm
 from orchestrator.master.loop import Master
 from orchestrator.preflight import new_algorithm, prepared_inputs, read_checked_profile
@@ -123,6 +123,7 @@ def drive(
             spec, profile = launched.spec, launched.profile
         else:
             spec = launched_study(run, history, check_original=not as_launched)
+            spec = replace(spec, budget=history.budget)
             profile, _ = read_checked_profile(str(run.profile))
             if not run.cancel_is_requested():
                 _check_inputs(run, spec, history)
@@ -192,7 +193,7 @@ def launched_study(run: RunDirectory, history: History, *, check_original: bool)
     Args:
         run: the study's directory.
         history: what its ledger says.
-        check_original: also demand that the file it was launched from says the same.
+        check_original: also demand that the file it was launched from says the same, its budget aside.
 
     Raises:
         InputError: the run's copy, or the file it was launched from, says something else by now.
@@ -201,7 +202,7 @@ def launched_study(run: RunDirectory, history: History, *, check_original: bool)
     original = Path(history.created.path)
     for path in (run.study, original) if check_original else (run.study,):
         now = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else launched
-        if _meaning(now) != _meaning(launched):
+        if without_budget(now) != without_budget(launched):
             lines = difflib.unified_diff(
                 launched.splitlines(), now.splitlines(), "as launched", str(path), lineterm="", n=1
             )
@@ -210,13 +211,6 @@ def launched_study(run: RunDirectory, history: History, *, check_original: bool)
                 remedy += "; `--as-launched` goes on with the study as it was"
             raise InputError([f"{path}: the study changed since launch: {remedy}", *lines])
     return read_launched_study(run, history)
-
-
-def _meaning(text: str) -> object:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.contract import Failure, Result
 from orchestrator.contract.assignment import Configuration
+from orchestrator.contract.objective import Budget
 from orchestrator.errors import LedgerCorrupt
 from orchestrator.record import facts
 from orchestrator.record.facts import Entry
@@ -101,6 +102,7 @@ class History:
     submission_count: int = 0
     notes: list[str] = field(default_factory=list)
     ended: facts.Ended | None = None
+    _budget: Budget | None = None  # None: as at launch
     _state: dict[str, Any] | None = None  # of an ask that is not recorded yet
 
     @classmethod
@@ -139,6 +141,11 @@ class History:
         """Trials of the search whose outcome is known and has not been told to the algorithm, by number."""
         new = (self.trials[number] for number in self.untold if number not in self.told)
         return [t for t in new if t.suggestion is not None and self.evaluation(t) is not None]
+
+    @property
+    def budget(self) -> Budget:
+        """What the study may spend, as it was extended last."""
+        return self._budget or self.created.budget
 
     def source(self, trial: Trial) -> Trial:
         """The trial whose evaluation stands for this one's: itself, unless it shares."""
@@ -200,6 +207,8 @@ class History:
                 for number in fact.trials:
                     self.trials[number].evaluation = self.trials[number].evaluated_at = None
                     self.evaluations.remove(number)
+            case facts.Extended():
+                self._budget = fact.budget
             case facts.Ended():
                 self.ended = fact
             case facts.Enqueued():

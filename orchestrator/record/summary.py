@@ -71,7 +71,7 @@ class Summary:
     @property
     def budget(self) -> int | None:
         """Evaluations asked for; None if only GPU-hours are."""
-        return self.history.created.budget.evaluations
+        return self.history.budget.evaluations
 
     @property
     def host_hours(self) -> float:

@@ -39,7 +39,7 @@ def status_facts(run: RunDirectory, summary: Summary) -> dict[str, Any]:
         "state": _state(run, summary),
         "master": _master_facts(run),
         "why": history.ended.message if history.ended else None,
-        "budget": history.created.budget.model_dump(mode="json"),
+        "budget": history.budget.model_dump(mode="json"),
         "evaluated": summary.evaluated,
         "failed": summary.failed,
         "open": len(history.open_trials),

@@ -10,6 +10,7 @@ Withdrawn   a job that waited was taken back before it started
 Failed      an attempt ended without an evaluation, and another one follows
 Evaluated   a trial's outcome, from that attempt
 Reopened    a stopped study goes on
+Extended    the study may spend more
 Ended       the study is over, or stopped, and why
 Enqueued    a configuration that a person wants tried
 Noted       what people are to be told once, by whichever master or tick comes first
@@ -21,7 +22,7 @@ earlier versions; fields that this version does not know, of a later one, are pa
 
 from orchestrator.record.facts.entry import Entry, misplaced
 from orchestrator.record.facts.fact import Fact
-from orchestrator.record.facts.study import Created, Ended, Enqueued, Noted, Reopened, Resumed, Why
+from orchestrator.record.facts.study import Created, Ended, Enqueued, Extended, Noted, Reopened, Resumed, Why
 from orchestrator.record.facts.trials import (
     Asked,
     AskedState,
@@ -43,6 +44,7 @@ __all__ = [
     "Enqueued",
     "Entry",
     "Evaluated",
+    "Extended",
     "Fact",
     "Failed",
     "Noted",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import LedgerCorrupt
 from orchestrator.record.facts.fact import Fact
-from orchestrator.record.facts.study import Created, Ended, Enqueued, Noted, Reopened, Resumed
+from orchestrator.record.facts.study import Created, Ended, Enqueued, Extended, Noted, Reopened, Resumed
 from orchestrator.record.facts.trials import (
     Asked,
     AskedState,
@@ -23,7 +23,7 @@ _KINDS: dict[str, type[Fact]] = {
     fact.kind: fact
     for fact in (
         *(Created, AskedState, Asked, Submitting, Submitted, Refused, Withdrawn),
-        *(Failed, Evaluated, Reopened, Ended, Enqueued, Noted, Resumed),
+        *(Failed, Evaluated, Reopened, Extended, Ended, Enqueued, Noted, Resumed),
     )
 }
 

@@ -62,6 +62,15 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extended(Fact):
+    """The study may spend more from now on: this is its whole budget, what is spent included."""
+
+    kind = "extended"
+    budget: Budget
+    _read: ClassVar[Readers] = {"budget": Budget.model_validate}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(Fact):
     """A stopped study goes on, and these evaluated trials are tried again: what made them fail is mended."""
 
