@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, find_run, out, say
+from orchestrator.cli.console import AsJob, Detach, Run, Runs, TakeOver, app, find_run, out, say, tell
 from orchestrator.cli.master import close_with_report, go, go_as_job, grow, look_once, only_one_of
 
 AsLaunched = Annotated[bool, typer.Option(help="Go on although the study's file says something else by now.")]
@@ -30,6 +30,10 @@ def resume(
     gpu_hours: Annotated[
         float | None, typer.Option(min=0, help="Spend so many GPU-hours in all.", show_default=False)
     ] = None,
+    accept_failures: Annotated[
+        bool,
+        typer.Option("--accept-failures", help="It stopped of its configurations: try others."),
+    ] = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Go on with a study whose master ended, whatever ended it; with a larger budget, if you give one.
@@ -38,6 +42,11 @@ def resume(
     """
     only_one_of(detach=detach, as_job=as_job)
     directory = find_run(run, runs)
+    if accept_failures:
+        from orchestrator.master import control
+
+        numbers = ", ".join(map(str, control.accept_failures(directory, take_over=take_over)))
+        tell(f"trials {numbers} count as failures of their configurations")
     grow(directory, evaluations, gpu_hours, take_over=take_over, as_launched=as_launched)
     if as_job:
         go_as_job(directory, take_over=take_over, as_launched=as_launched)

@@ -23,8 +23,10 @@ from orchestrator.executors.slurm import variables as slurm
 from orchestrator.master.chain import open_chain, waits
 from orchestrator.master.extension import make_room
 from orchestrator.master.launch import drive, launched_study
+from orchestrator.master.setup_faults import held_back
 from orchestrator.preflight import read_checked_profile
-from orchestrator.record import MasterLock, RunDirectory, look, requests
+from orchestrator.record import MasterLock, RunDirectory, StudyRecord, look, requests
+from orchestrator.record.facts import Accepted, Reopened
 from orchestrator.record.lock import Link, is_resumed
 
 _CANCEL_S = 60.0  # for a master to take up that it is cancelled; for its jobs to be gone
@@ -120,6 +122,30 @@ def enqueue(run: RunDirectory, words: Sequence[str]) -> tuple[Configuration, Stu
             request.unlink(missing_ok=True)
             raise
     return configuration, spec
+
+
+def accept_failures(run: RunDirectory, *, take_over: bool = False) -> list[int]:
+    """Take what stopped a study for the configurations' fault: it goes on with others when it is resumed.
+
+    Args:
+        run: the study's directory, which no master holds.
+        take_over: a person says that a master on another host is gone.
+
+    Returns:
+        The trials that count as failures from now on.
+
+    Raises:
+        InputError: nothing is held back for the set-up's fault.
+        Held: a master runs the study.
+    """
+    with MasterLock(run, take_over=take_over), StudyRecord.open(run) as record:
+        held = sorted(trial.number for trial in held_back(record.history))
+        if not held:
+            raise InputError(f"{run.path}: --accept-failures: no failure is held back: leave it out")
+        record.write(Accepted(trials=tuple(held)))
+        if record.history.ended is not None:
+            record.write(Reopened(trials=()))
+    return held
 
 
 def detach(run: RunDirectory, *, take_over: bool = False, as_launched: bool = False) -> int:

@@ -161,6 +161,8 @@ class Master:
         last = held[-1].evaluation
         assert last is not None
         message = why_stopped(self._history, held, self._run.attempt(last.trial, last.attempt) / LOG)
-        message += f"Mend it, then `orchestrator resume {self._run.path}` tries these trials again"
+        resume = f"orchestrator resume {self._run.path}"
+        message += f"Mend it, then `{resume}` tries these trials again; or, if their configurations are to "
+        message += f"blame after all, `{resume} --accept-failures` tries others"
         self._record.write(Ended(why=Why.FAILED, message=message))
         raise StudyStopped(message)

@@ -8,6 +8,8 @@ may have failed of the set-up is held back until it is known better:
 - After that, failures of missing input, bad data or a full disk are, while nothing else comes after them. One
   evaluation that ends otherwise shows that the set-up works, and releases those before it.
 
+What a person accepts as the configurations' own fault is told, and shows that the set-up works.
+
 Nothing is asked while something is held back. Once nothing is open either, the study stops if everything so
 far failed, or if as many are held back as were open together after the last ask: then not one of those that
 ran side by side came through. Fewer are the configurations' own fault (the checkpoint of a large rank fills
@@ -31,7 +33,8 @@ def held_back(history: History) -> list[Trial]:
         return [history.trials[n] for n in history.evaluations]
     untold = set(history.untold)
     latest = takewhile(untold.__contains__, reversed(history.evaluations))
-    held = list(takewhile(_may_be_the_setup, (history.trials[n] for n in latest)))
+    suspect = (history.trials[n] for n in latest if n not in history.accepted)
+    held = list(takewhile(_may_be_the_setup, suspect))
     if not history.open_trials and len(held) < history.wave:
         return []
     return held[::-1]
@@ -57,7 +60,8 @@ def why_stopped(history: History, held: list[Trial], log: Path) -> str:
 
 def _has_worked(history: History) -> bool:
     evaluations = (history.trials[n].evaluation for n in history.evaluations)
-    return any(e is not None and e.failure in (None, Failure.DIVERGED) for e in evaluations)
+    ended_well = (e is not None and e.failure in (None, Failure.DIVERGED) for e in evaluations)
+    return bool(history.accepted) or any(ended_well)
 
 
 def _may_be_the_setup(trial: Trial) -> bool:

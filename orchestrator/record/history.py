@@ -94,6 +94,7 @@ class History:
     enqueued: list[Configuration] = field(default_factory=list)  # … and requests that are not
     requests: dict[str, Configuration] = field(default_factory=dict)  # by name, those that were taken up
     evaluations: list[int] = field(default_factory=list)  # trials in the order of their evaluation
+    accepted: set[int] = field(default_factory=set)  # trials whose failures are their configurations' own
     wave: int = 0  # trials that were open together after the last ask
     asks: int = 0
     submissions: dict[str, list[tuple[int, int]]] = field(
@@ -202,6 +203,8 @@ class History:
                 attempt.started_at, attempt.trained = fact.started_at, fact.trained
             case facts.Evaluated():
                 self._fold_evaluated(fact, at)
+            case facts.Accepted():
+                self.accepted.update(fact.trials)
             case facts.Reopened():
                 self.ended = None
                 for number in fact.trials:

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.contract import Assignment, Failure
 from orchestrator.errors import StudyStopped
 from tests.fakes.scripted import Following, ScriptedCluster, Study, replayed, study, value
+from tests.fakes.studies import Run, orchestrator, run_study, write_command_study
 
 
 def failing(*trials: int, why: Failure) -> Callable[[Assignment], float | Failure]:
@@ -115,3 +116,45 @@ def test_a_configurations_own_failures_never_stop_a_study_that_has_worked(
     cluster = ScriptedCluster(seconds=in_turn, outcome=failing(*range(1, 9), why=failure))
     found = Study(*study(tmp_path), cluster)
     assert found.go() == "the budget of 9 evaluations is spent"
+
+
+def accepting(directory: Path, algorithm: str, bad: str) -> tuple[Run, str]:
+    """A study of a program that fails where `bad` holds; what it said when it stopped."""
+    program = f"""
+import json, sys
+x = json.load(open(sys.argv[1]))["x"]
+if {bad}:
+    sys.exit("this configuration cannot be")
+json.dump({{"loss": x}}, open(sys.argv[2], "w"))
+"""
+    file = write_command_study(directory, program, evaluations=4)
+    file.write_text(file.read_text().replace('name = "lhs"', f'name = "{algorithm}"'))
+    run = run_study(directory, file)
+    assert run.code == 1
+    return run, run.errors
+
+
+def test_failures_that_a_person_accepts_are_told_and_others_are_tried(tmp_path: Path) -> None:
+    """SOO has one trial in its first round, the centre, which fails for its own reasons however often."""
+    run, said = accepting(tmp_path, "soo", "x == 0.5")
+    assert f"orchestrator resume {run.path} --accept-failures" in said
+    again = orchestrator("resume", run.path, cwd=tmp_path)
+    assert again.returncode == 1, "it is tried again, and fails again"
+    done = orchestrator("resume", run.path, "--accept-failures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "trials 0 count as failures" in done.stdout
+    failures = [trial.evaluation.failure for trial in run.history.spent if trial.evaluation is not None]
+    assert failures == [Failure.PROGRAM_ERROR, None, None, None]
+    assert [len(trial.attempts) for trial in run.history.spent] == [2, 1, 1, 1]
+
+
+def test_there_is_nothing_to_accept_where_nothing_is_held_back(tmp_path: Path) -> None:
+    run = run_study(tmp_path, write_command_study(tmp_path, PROGRAM))
+    refused = orchestrator("resume", run.path, "--accept-failures", cwd=tmp_path)
+    assert (refused.returncode, "no failure is held back" in refused.stderr) == (2, True)
+
+
+PROGRAM = """
+import json, sys
+json.dump({"loss": json.load(open(sys.argv[1]))["x"]}, open(sys.argv[2], "w"))
+"""

@@ -9,6 +9,7 @@ Refused     … or no job came of it, for the scheduler would not have them: as 
 Withdrawn   a job that waited was taken back before it started
 Failed      an attempt ended without an evaluation, and another one follows
 Evaluated   a trial's outcome, from that attempt
+Accepted    a person says that trials failed of their configurations
 Reopened    a stopped study goes on
 Extended    the study may spend more
 Ended       the study is over, or stopped, and why
@@ -22,7 +23,17 @@ earlier versions; fields that this version does not know, of a later one, are pa
 
 from orchestrator.record.facts.entry import Entry, misplaced
 from orchestrator.record.facts.fact import Fact
-from orchestrator.record.facts.study import Created, Ended, Enqueued, Extended, Noted, Reopened, Resumed, Why
+from orchestrator.record.facts.study import (
+    Accepted,
+    Created,
+    Ended,
+    Enqueued,
+    Extended,
+    Noted,
+    Reopened,
+    Resumed,
+    Why,
+)
 from orchestrator.record.facts.trials import (
     Asked,
     AskedState,
@@ -36,6 +47,7 @@ from orchestrator.record.facts.trials import (
 )
 
 __all__ = [
+    "Accepted",
     "Asked",
     "AskedState",
     "AskedTrial",

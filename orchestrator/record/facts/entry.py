@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from orchestrator.errors import LedgerCorrupt
 from orchestrator.record.facts.fact import Fact
-from orchestrator.record.facts.study import Created, Ended, Enqueued, Extended, Noted, Reopened, Resumed
+from orchestrator.record.facts.study import (
+    Accepted,
+    Created,
+    Ended,
+    Enqueued,
+    Extended,
+    Noted,
+    Reopened,
+    Resumed,
+)
 from orchestrator.record.facts.trials import (
     Asked,
     AskedState,
@@ -23,7 +32,7 @@ _KINDS: dict[str, type[Fact]] = {
     fact.kind: fact
     for fact in (
         *(Created, AskedState, Asked, Submitting, Submitted, Refused, Withdrawn),
-        *(Failed, Evaluated, Reopened, Extended, Ended, Enqueued, Noted, Resumed),
+        *(Failed, Evaluated, Accepted, Reopened, Extended, Ended, Enqueued, Noted, Resumed),
     )
 }
 

@@ -71,6 +71,15 @@ class Extended(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Fact):
+    """A person says that these trials failed of their configurations, not of the set-up."""
+
+    kind = "accepted"
+    trials: tuple[int, ...]
+    _read: ClassVar[Readers] = {"trials": tuple}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(Fact):
     """A stopped study goes on, and these evaluated trials are tried again: what made them fail is mended."""
 
