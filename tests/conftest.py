@@ -29,7 +29,7 @@ __all__ = [
     "slurm_limits",
 ]
 
-LONGEST = ("test_study_llm.py", "test_master_job_slurm.py", "test_interrupted.py")
+LONGEST = ("test_study_llm.py", "test_master_job_slurm.py", "test_interrupted.py", "test_human_eval.py")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -42,8 +42,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests, lest one is left alone at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Begin with the longest tests, then whole studies, lest one of them is left alone at the end."""
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path.parent.name != "whole"))
 
 
 # No example is timed: machines that run tests may be busy.
