@@ -109,7 +109,8 @@ def find_run(name: str, runs: Path) -> RunDirectory:
 def tell(text: RenderableType) -> None:
     """Print what is told on the way; if nobody can be told any more, a study goes on all the same."""
     try:
-        out.print(text, markup=False)
+        # A plain line may hold brackets of its own; a table has been escaped.
+        out.print(text, markup=not isinstance(text, str))
         out.file.flush()
     except OSError:  # a pipe whose reader has gone, a log on a full disk
         mute()

@@ -50,6 +50,13 @@ def test_a_study_goes_on_whoever_listens(tmp_path: Path, line: str, variables: d
     assert done.returncode == 0
 
 
+def test_the_end_is_told_as_status_tells_it(tmp_path: Path) -> None:
+    run = run_study(tmp_path, write_synthetic_study(tmp_path))
+    assert "study (soo) in" in run.output
+    assert "[bold]" not in run.output
+    assert "[/]" not in run.output
+
+
 @pytest.mark.parametrize("command", ["status", "report", "tree --all", "algorithms", "--help"])
 def test_a_command_whose_reader_leaves_ends_without_a_word(tmp_path: Path, command: str) -> None:
     run = run_study(tmp_path, write_synthetic_study(tmp_path)).path
