@@ -38,16 +38,24 @@ def init(
     known = {path.stem: path for path in studies.glob("*.toml")}
     if template not in known:
         raise InputError(f"--template: unknown template {template!r}{near(template, known)}")
-    target = directory / "study.toml"
+    files = {directory / "study.toml": known[template]}
+    if template == "command":
+        files[directory / "train.py"] = studies / "train.py"  # a program that runs as it is
+    for target in files:
+        if target.exists():
+            raise InputError(f"{target}: exists already: give another directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
-            file.write(known[template].read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise InputError(f"{target}: exists already: give another directory") from None
+        for target, source in files.items():
+            with target.open("x", encoding="utf-8") as file:
+                file.write(source.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}") from error
-    out.print(f"wrote {target}; edit it, then: orchestrator check {target} --profile local", markup=False)
+        raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
+    study = directory / "study.toml"
+    out.print(
+        f"wrote {' and '.join(map(str, files))}; edit it, then: orchestrator check {study} --profile local",
+        markup=False,
+    )
 
 
 @app.command()
@@ -55,7 +63,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
     """Validate everything; show the first batch, what would be submitted, and what it may cost."""
     from orchestrator.preflight import forecast, prepared_inputs, read_both
     from orchestrator.preflight.promotion import with_promoted
-    from orchestrator.preflight.studies import preview
+    from orchestrator.preflight.studies import doubts, preview
     from orchestrator.record.summary import number_text, seconds_text
 
     spec, cluster, _ = read_both(study, profile)
@@ -75,7 +83,7 @@ def check(study: Study, profile: Profile, as_json: AsJson = False) -> None:
         print_json(facts)
         return
     out.print(f"[bold]{spec.name}[/]: {study} is valid. First batch, {spec.algorithm}:")
-    for line in lines:
+    for line in (*lines, *doubts(spec)):
         out.print(f"  {line}", markup=False)
     if spec.include_base:
         out.print("  the base model, untouched")
@@ -125,6 +133,7 @@ def launch(
     from orchestrator.master.chain import section
     from orchestrator.preflight import prepared_inputs, read_both
     from orchestrator.preflight.promotion import with_promoted
+    from orchestrator.preflight.studies import doubts
 
     only_one_of(detach=detach, as_job=as_job, tick=tick)
     spec, cluster, profile_path = read_both(study, profile)
@@ -134,7 +143,7 @@ def launch(
     spec, lines = with_promoted(spec, cluster.cache_path)
     launched = launched_study(spec, cluster, profile_path, inputs)
     run = launched.run
-    for line in (*lines, f"run directory: {run.path}", *launched.lines):
+    for line in (*lines, *doubts(spec), f"run directory: {run.path}", *launched.lines):
         tell(line)
     if as_job:
         go_as_job(run)

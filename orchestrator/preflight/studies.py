@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,23 @@ _FIELDS: dict[str, TypeAdapter[Value]] = {
     name: TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type] # made at run time
     for name, field in Hyperparameters.model_fields.items()
 }
+
+
+_LESS_IS_BETTER = {"loss", "error", "err", "perplexity", "ppl", "wer", "cer", "rmse", "mse", "mae", "nll"}
+_MORE_IS_BETTER = {
+    "acc",
+    "accuracy",
+    "norm",
+    "f1",
+    "auc",
+    "bleu",
+    "rouge",
+    "reward",
+    "pass",
+    "precision",
+    "recall",
+}
+_SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl")  # ends of names of programs that an interpreter reads
 
 
 def read_checked_study(path: Path, directory: Path | None = None) -> StudySpec:
@@ -72,6 +90,8 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
         found = read_checked_profile(profile_name)
     except InputError as error:
         problems += error.problems
+    if spec is not None:
+        problems += [f"{study}: {problem}" for problem in _absent_programs(spec)]
     if spec is not None and found is not None:
         gpus = found[0].gpus
         if not problems:
@@ -88,6 +108,33 @@ def read_both(study: Path, profile_name: str) -> tuple[StudySpec, ClusterProfile
     if spec is None or found is None or problems:
         raise InputError(problems)
     return spec, *found
+
+
+def doubts(spec: StudySpec) -> list[str]:
+    """Return what may well be a mistake in a study that is valid, a line each."""
+    objective, found = spec.objective, list[str]()
+    words = set(re.split(r"[/_.@,-]", objective.metric.lower()))
+    if objective.direction == "maximize" and words & _LESS_IS_BETTER:
+        found.append(f'{objective.metric} is maximized: if less of it is better, give "minimize"')
+    if objective.direction == "minimize" and words & _MORE_IS_BETTER and not words & _LESS_IS_BETTER:
+        found.append(f'{objective.metric} is minimized: if more of it is better, give "maximize"')
+    if isinstance(spec.evaluation, CommandEvaluation):
+        paths = [word for word in spec.evaluation.command if word.startswith("/") and not Path(word).exists()]
+        found += [f"{path} is not there, on this host at any rate" for path in paths]
+    return [f"mind: {what}" for what in found]
+
+
+def _absent_programs(spec: StudySpec) -> list[Problem]:
+    """Programs of a command that are named as files beside the study, and are not there."""
+    if not isinstance(spec.evaluation, CommandEvaluation):
+        return []  # what is beside the study has become an absolute path
+    absent = [
+        word
+        for number, word in enumerate(spec.evaluation.command)
+        if not word.startswith("/") and (word.endswith(_SCRIPTS) or (number == 0 and "/" in word))
+    ]
+    what = "there is no such file beside the study: write it, or give its whole path"
+    return [Problem(("evaluation", "command"), f"{word}: {what}") for word in absent]
 
 
 def preview(spec: StudySpec, profile: ClusterProfile, jobs: int = 1) -> str:

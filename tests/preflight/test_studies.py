@@ -14,7 +14,8 @@ from orchestrator.config import ClusterProfile, StudySpec
 from orchestrator.config.profile import resources
 from orchestrator.errors import InputError
 from orchestrator.preflight import forecast, prepared_inputs, read_both, read_checked_study
-from tests.fakes.studies import LITGPT, line_of, write_study
+from orchestrator.preflight.studies import doubts
+from tests.fakes.studies import LITGPT, line_of, write_profile, write_study
 
 MODEL_CONFIG = "n_embd: 32\nn_head: 4\nn_query_groups: 1\nhead_size: 8\npadded_vocab_size: 100\n"
 
@@ -277,3 +278,44 @@ def test_a_profile_becomes_the_resources_of_one_job() -> None:
     assert (asked.hosts, asked.gpus, asked.walltime_min, asked.max_jobs) == (2, 4, 30, 4)
     assert asked.setup == ("module load cuda",)
     assert (asked.environment, asked.options) == ({"A": "1"}, {"partition": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "said"),
+    [
+        ("val_loss", "maximize", 'val_loss is maximized: if less of it is better, give "minimize"'),
+        ("arc/acc_norm", "minimize", 'arc/acc_norm is minimized: if more of it is better, give "maximize"'),
+        ("val_loss", "minimize", None),
+        ("arc/acc", "maximize", None),
+        ("value", "maximize", None),
+        ("glossary", "maximize", None),
+    ],
+)
+def test_an_objective_that_goes_the_wrong_way_is_doubted(
+    tmp_path: Path, metric: str, direction: str, said: str | None
+) -> None:
+    path = write_study(
+        tmp_path,
+        evaluation=COMMANDED,
+        objective=f'[objective]\nmetric = "{metric}"\ndirection = "{direction}"\n',
+        space=SPACED,
+    )
+    found = doubts(read_checked_study(path))
+    assert found == ([] if said is None else [f"mind: {said}"])
+
+
+def test_a_program_that_is_not_beside_the_study_is_found_before_launch(tmp_path: Path) -> None:
+    evaluation = '[evaluation]\nkind = "command"\ncommand = ["python3", "train.py"]\n'
+    path = write_study(tmp_path, evaluation=evaluation, space=SPACED)
+    profile = str(write_profile(tmp_path))
+    with pytest.raises(InputError, match=r"evaluation.command: train.py: there is no such file beside"):
+        read_both(path, profile)
+    (tmp_path / "train.py").touch()
+    assert read_both(path, profile)
+    elsewhere = evaluation.replace("train.py", "/nowhere/train.py")
+    spec, *_ = read_both(write_study(tmp_path, evaluation=elsewhere, space=SPACED), profile)
+    assert doubts(spec) == ["mind: /nowhere/train.py is not there, on this host at any rate"]
+
+
+COMMANDED = '[evaluation]\nkind = "command"\ncommand = ["true"]\n'
+SPACED = '[space]\nx = { type = "float", low = 0, high = 1 }\n'
